@@ -1,0 +1,1 @@
+"""The nouns of the product: frozen data without behaviour beyond derived properties, and without I/O."""

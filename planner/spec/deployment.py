@@ -1,0 +1,91 @@
+"""Deployment: pools of equal replicas, the edges between them, and who serves which class. What runs, not how well."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from planner.spec.base import Frozen
+from planner.spec.precision import Dtype, KvDtype
+from planner.units import BytesPerSecond, Seconds
+
+Phase = Literal["preprocess", "encode", "prefill", "decode", "denoise", "tool", "retrieve", "lookup", "train"]
+
+
+class Parallelism(Frozen):
+    """How one replica is cut: tensor, pipeline, attention-data, expert and context parallel degrees.
+
+    tp * pp * dp * cp accelerators make a replica; ep divides tp * dp (1 = experts are tensor-parallel).
+    Independent copies are `Pool.replicas`, never dp.
+    """
+
+    tp: PositiveInt = 1
+    pp: PositiveInt = 1
+    dp: PositiveInt = 1
+    ep: PositiveInt = 1
+    cp: PositiveInt = 1
+
+    @property
+    def gpus(self) -> int:
+        return self.tp * self.pp * self.dp * self.cp
+
+    def __str__(self) -> str:
+        degrees = [f"{name}{n}" for name, n in self if n > 1 or name == "tp"]
+        return " ".join(degrees)
+
+
+class Pool(Frozen):
+    """Equal replicas that run the same phases of one model."""
+
+    name: str
+    model: str
+    """Catalog name."""
+    node: str
+    """Node type of the fleet (its `name`)."""
+    accelerator: str
+    phases: tuple[Phase, ...] = ("prefill", "decode")
+    parallelism: Parallelism = Parallelism()
+    replicas: PositiveInt = 1
+    weights: Dtype = "bf16"
+    kv: KvDtype = "bf16"
+    max_seqs: PositiveInt = 256
+    max_tokens_per_step: PositiveInt = 8192
+
+    @property
+    def gpus(self) -> int:
+        return self.replicas * self.parallelism.gpus
+
+
+class Edge(Frozen):
+    """KV cache moves from a prefill pool to a decode pool; bandwidth per replica pair."""
+
+    source: str
+    target: str
+    bandwidth_bytes_per_s: BytesPerSecond
+    latency_s: Seconds = 20e-6
+
+
+class Route(Frozen):
+    """A share of a request class goes to a pool (the prefill pool of a split)."""
+
+    request_class: str
+    pool: str
+    share: float = Field(1.0, gt=0, le=1)
+
+
+class Deployment(Frozen):
+    pools: tuple[Pool, ...] = Field(min_length=1)
+    edges: tuple[Edge, ...] = ()
+    routes: tuple[Route, ...] = Field(min_length=1)
+    router: str = "round_robin"
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Deployment:
+        names = [pool.name for pool in self.pools]
+        if len(names) != len(set(names)):
+            raise ValueError("pool names must differ")
+        used = {e.source for e in self.edges} | {e.target for e in self.edges} | {r.pool for r in self.routes}
+        if unknown := sorted(used - set(names)):
+            raise ValueError(f"no pool is called {', '.join(unknown)}")
+        return self

@@ -1,0 +1,32 @@
+"""Requests: a workload drawn into arrays, the only form of traffic that the simulator sees. Not how they were drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """n requests in order of arrival (ties by index).
+
+    arrival_s: float64 [n], seconds from the start, not falling; in a closed loop the earliest time of each start.
+    input_tokens, output_tokens: int64 [n], both >= 1. class_index: int64 [n], index into class_names.
+    concurrency: 0 for open loop; otherwise request i + concurrency starts when an earlier one finishes, so that this
+    many are in flight.
+    """
+
+    arrival_s: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    class_index: Ints
+    class_names: tuple[str, ...]
+    concurrency: int = 0
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)

@@ -1,0 +1,149 @@
+"""Scenario: the question a user asks. Models, request classes, fleet, engine, limits, objective; never the answer.
+
+Every later technique is one more optional block here, and leaving it out means not using it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from planner.spec.base import Frozen
+from planner.spec.precision import Dtype, KvDtype
+from planner.spec.workload import RequestClass
+from planner.units import BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, UsdPerKwh, Watts
+
+Goal = Literal["usd_per_hour", "usd_per_mtok", "joules_per_token", "gpus", "goodput"]
+Role = Literal["aggregated", "disaggregated"]
+
+
+class ServedModel(Frozen):
+    """A catalog model and the formats the user accepts, best quality first."""
+
+    model: str
+    weights: tuple[Dtype, ...] = Field(default=(), description="permitted weight formats; empty = as shipped")
+    kv: tuple[KvDtype, ...] = ("bf16",)
+
+
+class Owned(Frozen):
+    """Hardware the user buys: the annuity of the capex, energy and hosting make its price."""
+
+    capex_usd: Usd
+    amortisation_years: float = Field(5.0, gt=0)
+    interest: float = Field(0.08, ge=0, lt=1)
+    residual: float = Field(0.0, ge=0, lt=1)
+    maintenance: float = Field(0.02, ge=0, lt=1)
+    """Share of the capex per year."""
+    electricity_usd_per_kwh: UsdPerKwh = 0.08
+    pue: float = Field(1.25, ge=1)
+
+
+class NodeType(Frozen):
+    """Nodes the user has or can rent. `price` per node and hour, or `own`, or the catalog price of `price_key`."""
+
+    node: str
+    count: PositiveInt
+    name: str = ""
+    """How the plan calls it; the node's catalog name when empty."""
+    price_usd_per_hour: UsdPerHour | None = None
+    price_key: str | None = None
+    """`provider:instance[:region]` in the price catalog."""
+    term: Literal["on_demand", "spot", "reserved_1y", "reserved_3y"] = "on_demand"
+    own: Owned | None = None
+    carbon_kg_per_kwh: KgPerKwh | None = None
+    pue: float | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_price(self) -> NodeType:
+        given = [f for f in ("price_usd_per_hour", "price_key", "own") if getattr(self, f) is not None]
+        if len(given) > 1:
+            raise ValueError("give one of price, price_key, own")
+        return self
+
+
+class Network(Frozen):
+    """A link between the nodes of two node types; the catalog's scale-out fabric is used when none is given."""
+
+    between: tuple[str, str]
+    bandwidth_bytes_per_s: BytesPerSecond
+    """Per accelerator, one direction."""
+    latency_s: Seconds = 20e-6
+
+
+class Fleet(Frozen):
+    nodes: tuple[NodeType, ...] = Field(min_length=1)
+    networks: tuple[Network, ...] = ()
+
+
+class Engine(Frozen):
+    name: str
+    version: str
+    max_tokens_per_step: PositiveInt | None = None
+    """Token budget; empty = the search chooses among the engine's usual values."""
+    max_seqs: PositiveInt | None = None
+    memory_fraction: float | None = Field(None, gt=0, le=1)
+    router: str = "round_robin"
+
+
+class Search(Frozen):
+    """What the planner may try; empty = everything that is legal."""
+
+    tp: tuple[PositiveInt, ...] = ()
+    pp: tuple[PositiveInt, ...] = ()
+    dp: tuple[PositiveInt, ...] = ()
+    ep: tuple[PositiveInt, ...] = ()
+    max_tokens_per_step: tuple[PositiveInt, ...] = ()
+    max_seqs: tuple[PositiveInt, ...] = ()
+    roles: tuple[Role, ...] = ("aggregated", "disaggregated")
+    max_gpus_per_replica: PositiveInt | None = None
+    requests_per_probe: PositiveInt = 1000
+    seed: int = 0
+
+
+class Limits(Frozen):
+    """Hard limits on the whole plan; each binds or the scenario is infeasible."""
+
+    usd_per_hour: UsdPerHour | None = None
+    power_w: Watts | None = None
+    gpus: PositiveInt | None = None
+    min_replicas: PositiveInt = 1
+    max_pools: PositiveInt | None = None
+    headroom: float = Field(0.0, ge=0, lt=1)
+    """Share of capacity kept free."""
+
+
+class Tolerances(Frozen):
+    """Relative differences that `check` forgives; topology and counts must be equal."""
+
+    usd_per_hour: float = Field(0.02, ge=0)
+    metrics: float = Field(0.05, ge=0)
+
+
+class Scenario(Frozen):
+    version: Literal[1]
+    name: str
+    description: str = ""
+    models: dict[str, ServedModel] = Field(min_length=1)
+    classes: tuple[RequestClass, ...] = Field(min_length=1)
+    fleet: Fleet
+    engine: Engine
+    search: Search = Search()
+    limits: Limits = Limits()
+    objective: tuple[Goal, ...] = Field(("usd_per_hour",), min_length=1)
+    check: Tolerances = Tolerances()
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Scenario:
+        unknown = {c.model for c in self.classes} - set(self.models)
+        if unknown:
+            raise ValueError(f"classes name models that are not in `models`: {', '.join(sorted(unknown))}")
+        _unique("class names", [c.name for c in self.classes])
+        _unique("node names", [n.name or n.node for n in self.fleet.nodes])
+        return self
+
+
+def _unique(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} must differ: {', '.join(twice)}")
