@@ -1,0 +1,61 @@
+# Two commands on a fresh machine with Python 3.11+: `make plan` and `make test`. Everything else is a variation.
+PYTHON ?= python3
+SCENARIO ?= scenarios/quickstart.yaml
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help plan test lint types layers unit bench wheel clean
+
+help:
+	@echo "make plan    plan $(SCENARIO), print the plan, write plan.json"
+	@echo "make test    what CI runs: ruff, mypy, import-linter, pytest"
+	@echo "make bench   measure speed (help, simulator, planning)"
+	@echo "make wheel   build the wheel into dist/"
+	@echo "make clean   remove the environment and everything that was built"
+
+plan: $(VENV)/.core
+	$(BIN)/serveplan plan $(SCENARIO) -o plan.json
+
+test: lint types layers unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+layers: $(VENV)/.test
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.test
+	$(BIN)/pytest -n 2
+
+bench: $(VENV)/.test
+	$(BIN)/pytest -m bench -s -q
+
+wheel: $(VENV)/.test
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# The stamps are older than pyproject.toml, or missing, exactly when the environment is stale.
+$(VENV)/.core: pyproject.toml
+	$(call environment,.)
+	@touch $@
+
+$(VENV)/.test: pyproject.toml
+	$(call environment,.[test])
+	@touch $(VENV)/.core $@
+
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "serveplan needs Python 3.11 or newer as '$(PYTHON)'; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "python -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable "$(1)"
+endef
