@@ -1,0 +1,30 @@
+"""Check: does a committed plan still stand against a fresh plan of its scenario? It plans nothing: both are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.review.difference import Change, Diff, diff
+from planner.spec.plan import Plan
+from planner.spec.scenario import Tolerances
+
+
+def check(plan: Plan, replan: Plan, tolerances: Tolerances | None = None) -> Diff:
+    """What the fresh plan does differently, and the promises that the committed plan itself breaks.
+
+    Tolerances default to those of the fresh plan's scenario (`check:`).
+    """
+    found = diff(plan, replan, tolerances or tolerances_of(replan))
+    return Diff((*_broken_promises(plan), *found.changes), found.notes)
+
+
+def tolerances_of(plan: Plan) -> Tolerances:
+    """The tolerances that the plan's scenario states."""
+    return Tolerances.model_validate(plan.scenario.get("check", {}), by_alias=True, by_name=True)
+
+
+def _broken_promises(plan: Plan) -> Iterator[Change]:
+    for one in plan.classes:
+        for row in one.slo:
+            if not row.met:
+                yield Change(f"classes.{one.name}.slo.{row.metric}.{row.statistic}", row.limit, row.predicted)
