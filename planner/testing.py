@@ -1,4 +1,4 @@
-"""Testing: what a user's own tests of plans need; public, so that their CI and ours use the same. Not a fixture plugin."""
+"""Testing: what a user's own tests of plans need; public, shared by their CI and ours. Not a fixture plugin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def assert_plan_close(plan: Plan, expected: Plan, tolerances: Tolerances | None 
 
 
 def tiny_scenario(**changes: Any) -> Scenario:
-    """A small valid scenario (one model, one class, one kind of node); `changes` replace top-level fields, as in YAML."""
+    """A small valid scenario: one model, class and kind of node; `changes` replace top-level fields, as in YAML."""
     return Scenario.model_validate({**_SCENARIO, **changes})
 
 

@@ -1,4 +1,4 @@
-"""Check: does a committed plan still stand against a fresh plan of its scenario? It plans nothing: both are handed in."""
+"""Check: does a committed plan still stand against a fresh plan of its scenario? Both are handed in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Difference: what changed between two plans, topology and counts exactly, metrics by tolerance. Not which is better."""
+"""Difference: what changed between two plans, topology and counts exactly, metrics by tolerance. No verdict."""
 
 from __future__ import annotations
 

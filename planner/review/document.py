@@ -29,6 +29,8 @@ def parse_plan(text: str, file: str = "") -> Plan:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInput(Problem(f"not JSON: {error.msg}", Where(file, error.lineno, error.colno))) from error
+    except RecursionError as error:
+        raise BadInput(Problem("not a plan: nested too deeply", Where(file))) from error
     _check_version(data, file)
     try:
         return Plan.model_validate(data, extra="ignore")
@@ -67,7 +69,8 @@ def _check_version(data: Any, file: str) -> None:
 
 
 def _message(location: tuple[int | str, ...], message: str) -> str:
-    return f"{'.'.join(str(part) for part in location)}: {message[0].lower()}{message[1:]}"
+    words = message.removeprefix("Value error, ")
+    return f"{'.'.join(str(part) for part in location)}: {words[0].lower()}{words[1:]}"
 
 
 def _why_unreadable(error: OSError | UnicodeDecodeError) -> str:
