@@ -1,0 +1,346 @@
+"""Select: integer replicas and traffic slices per column by CP-SAT, goals in lexicographic order, each with its bound.
+
+The one file that imports ortools. It knows numbers only: what a column means, and whether the mix truly holds, is
+decided elsewhere. Capacities are rounded down and demands up, money is counted in micro-dollars, power in milliwatts;
+the worker count is a constant and time limits are deterministic, so that two runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from planner.search.problem import Conflict, Need, Path, Problem, Reached, Selection
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+WORKERS = 4
+SEED = 7
+DETERMINISTIC_TIME = 6.0
+UNIT = 1_000_000
+"""Load of one full replica, and micro-dollars per dollar."""
+MILLI = 1000
+SLICES = 60
+SLICES_GOODPUT = 720
+"""Slices per class: the grain of a split between pools (1.7 %), finer where the served rate itself is the goal."""
+
+
+def parameters() -> dict[str, Any]:
+    """What the plan records about the solver."""
+    import ortools
+
+    return {
+        "name": "CP-SAT", "ortools": ortools.__version__, "num_workers": WORKERS, "interleave_search": True,
+        "max_deterministic_time": DETERMINISTIC_TIME, "random_seed": SEED,
+    }  # fmt: skip
+
+
+def select(problem: Problem) -> Selection | Conflict:
+    """The unique lexicographic optimum, or the requirements that cannot hold together."""
+    model = _Model(problem)
+    reached: list[Reached] = []
+    proven = True
+    for goal in _with_tie_breaks(problem.goals):
+        answer = model.optimise(goal)
+        if answer is None:
+            return _explain(problem)
+        value, bound, optimal = answer
+        proven = proven and (optimal or goal.startswith("tie:"))
+        if not goal.startswith("tie:"):
+            reached.append(Reached(goal, value, bound))
+    return model.selection(tuple(reached), proven)
+
+
+def _with_tie_breaks(goals: tuple[str, ...]) -> tuple[str, ...]:
+    return (*goals, "tie:pools", "tie:gpus", "tie:watts", "tie:unique")
+
+
+class _Model:
+    """The integer program of a problem; requirements in `without` are left out (to explain a conflict)."""
+
+    def __init__(self, problem: Problem, without: frozenset[tuple[str, str]] = frozenset()):
+        from ortools.sat.python import cp_model
+
+        self._cp = cp_model
+        self.problem, self.without = problem, without
+        self.model = cp_model.CpModel()
+        self.per_class = SLICES_GOODPUT if "goodput" in problem.goals else SLICES
+        self._limits = {item.node: item.count if self._keeps("inventory", item.node) else 100_000 for item in problem.inventory}
+        self._variables()
+        self._coverage()
+        self._load()
+        self._links()
+        self._packing()
+        self._limit_rows()
+        self._cardinality()
+        self._last: Any = None
+
+    def _keeps(self, kind: str, subject: str = "") -> bool:
+        return (kind, subject) not in self.without
+
+    def _variables(self) -> None:
+        """n: replicas per column, on: column used, z: slices per path, m: nodes per type, total: slices served."""
+        new, columns = self.model.new_int_var, self.problem.columns
+        self.most = [self._most_replicas(i) for i in range(len(columns))]
+        self.n = [new(0, most, f"n{i}") for i, most in enumerate(self.most)]
+        self.on = [self.model.new_bool_var(f"on{i}") for i in range(len(columns))]
+        self.top = self._most_slices()
+        self.z = [new(0, self.top, f"z{i}") for i in range(len(self.problem.paths))]
+        self.m = {item.node: new(0, self._limits[item.node], f"m_{item.node}") for item in self.problem.inventory}
+        self.total = new(self.per_class, self.top, "total")
+
+    def _most_replicas(self, index: int) -> int:
+        column = self.problem.columns[index]
+        item = next(item for item in self.problem.inventory if item.node == column.node)
+        nodes = self._limits[column.node]
+        return nodes // column.span if column.span else nodes * (item.gpus // column.gpus)
+
+    def _most_slices(self) -> int:
+        """Slices per class: all demand, or with a goodput goal the most that every node together could serve."""
+        if "goodput" not in self.problem.goals:
+            return self.per_class
+        factors = [
+            self.most[i] * column.capacity / self.problem.group(column.group).demand
+            for i, column in enumerate(self.problem.columns)
+        ]
+        return max(self.per_class, min(10_000_000, math.floor(sum(factors) * self.per_class)))
+
+    def _coverage(self) -> None:
+        """Every class is served by paths of the groups it belongs to."""
+        group_classes = {group.name: group.classes for group in self.problem.groups}
+        for name in self.problem.classes:
+            if self._keeps("class", name):
+                served = [z for z, path in zip(self.z, self.problem.paths, strict=True) if name in group_classes[path.group]]
+                self.model.add(sum(served) == self.total)
+
+    def _weight(self, index: int) -> int:
+        """Load units that one slice puts on column `index`, times slices per class; rounded up."""
+        column = self.problem.columns[index]
+        return _ceil(UNIT * Fraction(self.problem.group(column.group).demand) / Fraction(column.capacity))
+
+    def _through(self, index: int) -> list[int]:
+        return [i for i, path in enumerate(self.problem.paths) if index in path.columns]
+
+    def _load(self) -> None:
+        usable = math.floor(UNIT * (1 - Fraction(self.problem.bounds.headroom)))
+        for i in range(len(self.problem.columns)):
+            taken = sum(self._weight(i) * self.z[path] for path in self._through(i))
+            self.model.add(taken <= self.per_class * usable * self.n[i])
+            self.model.add(self.n[i] <= self.most[i] * self.on[i])
+            self.model.add(taken >= self.on[i])
+            least = self.problem.bounds.min_replicas if self._keeps("min_replicas") else 1
+            self.model.add(self.n[i] >= least * self.on[i])
+
+    def _links(self) -> None:
+        """The transfers of a column's paths take at most the link time that its accelerators have."""
+        for i, column in enumerate(self.problem.columns):
+            moving = [p for p in self._through(i) if self.problem.paths[p].link_s > 0]
+            if moving:
+                self.model.add(sum(self._link_weight(self.problem.paths[p]) * self.z[p] for p in moving)
+                               <= self.per_class * UNIT * column.gpus * self.n[i])  # fmt: skip
+
+    def _link_weight(self, path: Path) -> int:
+        return _ceil(UNIT * Fraction(path.link_s) * Fraction(self.problem.group(path.group).demand))
+
+    def _packing(self) -> None:
+        """Replicas fill whole nodes.
+
+        Sizes that are powers of two share nodes: each divides the next, so first-fit by falling size is optimal and
+        the rows below are exact (slots of size s are taken by all sizes >= s). Other sizes get nodes of their own.
+        """
+        for item in self.problem.inventory:
+            columns = [i for i, column in enumerate(self.problem.columns) if column.node == item.node]
+            whole = [self.n[i] * self.problem.columns[i].span for i in columns if self.problem.columns[i].span]
+            small = [i for i in columns if not self.problem.columns[i].span]
+            shared = self._shared_nodes(item.node, item.gpus, small)
+            odd = [self._own_nodes(i, item.gpus) for i in small if not _power_of_two(self.problem.columns[i].gpus)]
+            self.model.add(sum(whole) + sum(odd) + shared <= self.m[item.node])
+
+    def _shared_nodes(self, node: str, gpus: int, columns: list[int]) -> cp_model.IntVar:
+        count = self.model.new_int_var(0, self._limits[node], f"shared_{node}")
+        sizes = {i: self.problem.columns[i].gpus for i in columns if _power_of_two(self.problem.columns[i].gpus)}
+        for size in sorted(set(sizes.values())):
+            taken = sum(self.n[i] * (k // size) for i, k in sizes.items() if k >= size)
+            self.model.add(taken <= count * (gpus // size))
+        return count
+
+    def _own_nodes(self, index: int, gpus: int) -> cp_model.IntVar:
+        column = self.problem.columns[index]
+        count = self.model.new_int_var(0, self._limits[column.node], f"own_{index}")
+        self.model.add(self.n[index] <= count * (gpus // column.gpus))
+        return count
+
+    def _limit_rows(self) -> None:
+        bounds = self.problem.bounds
+        rows = (("usd_per_hour", bounds.usd_per_hour, UNIT), ("power_w", bounds.power_w, MILLI), ("gpus", bounds.gpus, 1))
+        for kind, limit, scale in rows:
+            if limit is not None and self._keeps(kind):
+                self.model.add(self.expression(kind) <= math.floor(limit * scale))
+
+    def _cardinality(self) -> None:
+        if self.problem.bounds.max_pools is not None and self._keeps("max_pools"):
+            self.model.add(sum(self.on) <= self.problem.bounds.max_pools)
+        if self.problem.forbidden:
+            self._forbid()
+
+    def _forbid(self) -> None:
+        """Each forbidden set of shapes is used at most in part."""
+        used = {shape: self.model.new_bool_var(f"shape_{shape}") for shape in self.problem.shapes}
+        for shape, literal in used.items():
+            for i, column in enumerate(self.problem.columns):
+                if column.shape == shape:
+                    self.model.add_implication(self.on[i], literal)
+        for shapes in self.problem.forbidden:
+            self.model.add(sum(used[shape] for shape in sorted(shapes) if shape in used) <= len(shapes) - 1)
+
+    def expression(self, goal: str) -> Any:
+        """The integer to minimise for a goal."""
+        return {
+            "usd_per_hour": self._usd, "usd_per_mtok": self._usd, "power_w": self._watts, "joules_per_token": self._watts,
+            "gpus": self._gpus, "goodput": lambda: -self.total, "tie:pools": lambda: sum(self.on), "tie:gpus": self._gpus,
+            "tie:watts": self._watts, "tie:unique": self._unique, "max_pools": lambda: sum(self.on),
+        }[goal]()  # fmt: skip
+
+    def _usd(self) -> Any:
+        return sum(_ceil(Fraction(item.usd_per_hour) * UNIT) * self.m[item.node] for item in self.problem.inventory)
+
+    def _gpus(self) -> Any:
+        return sum(column.gpus * self.n[i] for i, column in enumerate(self.problem.columns))
+
+    def _watts(self) -> Any:
+        nodes = sum(_ceil(item.idle_w * MILLI) * self.m[item.node] for item in self.problem.inventory)
+        idle = sum(_ceil(column.idle_w * MILLI) * self.n[i] for i, column in enumerate(self.problem.columns))
+        return nodes + idle + sum(self._path_mw(path) * self.z[p] for p, path in enumerate(self.problem.paths))
+
+    def _path_mw(self, path: Path) -> int:
+        """Milliwatts above idle that one slice costs on the columns of its path."""
+        demand = self.problem.group(path.group).demand
+        columns = [self.problem.columns[i] for i in path.columns]
+        return _ceil(sum((c.busy_w - c.idle_w) * demand / (c.capacity * self.per_class) * MILLI for c in columns))
+
+    def _unique(self) -> Any:
+        """Weights drawn from the names, so that no two selections tie in practice and order of columns is no matter."""
+        columns = self.problem.columns
+        counts = sum(_tag(column.key) * self.n[i] for i, column in enumerate(columns))
+        paths = (" ".join(columns[i].key for i in path.columns) for path in self.problem.paths)
+        slices = sum(_tag(key) * self.z[p] for p, key in enumerate(paths))
+        return counts + slices + sum(self.m.values())
+
+    def optimise(self, goal: str) -> tuple[float, float, bool] | None:
+        """Minimise one goal, then hold it: (value, bound, proven) in natural units; None when nothing is feasible."""
+        expression, natural = self.expression(goal), self._scale(goal)
+        found = self.minimum(expression)
+        if found is None:
+            return None
+        value, bound, optimal = found
+        self.model.add(expression <= value)
+        return value * natural, bound * natural, optimal
+
+    def minimum(self, expression: Any) -> tuple[int, int, bool] | None:
+        """(value, bound, proven) of an integer expression; None when nothing is feasible."""
+        self.model.minimize(expression)
+        if self._last is not None:
+            self._hint()
+        solver = self._cp.CpSolver()
+        solver.parameters.num_workers = WORKERS
+        solver.parameters.interleave_search = True
+        solver.parameters.random_seed = SEED
+        solver.parameters.max_deterministic_time = DETERMINISTIC_TIME
+        status = solver.solve(self.model)
+        if status not in (self._cp.OPTIMAL, self._cp.FEASIBLE):
+            return None
+        self._last = solver
+        return round(solver.objective_value), _whole(solver.best_objective_bound), status == self._cp.OPTIMAL
+
+    def _hint(self) -> None:
+        self.model.clear_hints()
+        for variable in (*self.n, *self.on, *self.z, *self.m.values(), self.total):
+            self.model.add_hint(variable, self._last.value(variable))
+
+    def _scale(self, goal: str) -> float:
+        if goal.startswith("usd"):
+            return 1 / UNIT
+        if goal == "goodput":
+            return -1 / self.per_class
+        return 1 / MILLI if goal in ("power_w", "joules_per_token") else 1.0
+
+    def selection(self, reached: tuple[Reached, ...], proven: bool) -> Selection:
+        value = self._last.value
+        return Selection(
+            replicas={i: value(n) for i, n in enumerate(self.n) if value(n)},
+            slices={i: value(z) for i, z in enumerate(self.z) if value(z)},
+            slices_per_class=self.per_class,
+            nodes={name: value(m) for name, m in self.m.items() if value(m)},
+            reached=reached,
+            factor=value(self.total) / self.per_class,
+            proven=proven,
+        )
+
+
+def _explain(problem: Problem) -> Conflict:
+    """A conflict that is minimal under deletion, and for each requirement the amount that would do."""
+    left_out: set[tuple[str, str]] = set()
+    core = []
+    for requirement in _requirements(problem):
+        trial = frozenset({*left_out, requirement})
+        if _feasible(problem, trial):
+            core.append(requirement)
+        else:
+            left_out.add(requirement)
+    return Conflict(tuple(_need(problem, kind, subject, left_out) for kind, subject in core))
+
+
+def _requirements(problem: Problem) -> Iterable[tuple[str, str]]:
+    """Everything that may stand in a conflict, the least informative first, because those are deleted first."""
+    bounds = problem.bounds
+    yield from (("min_replicas", ""),) if bounds.min_replicas > 1 else ()
+    for kind in ("max_pools", "power_w", "usd_per_hour", "gpus"):
+        if getattr(bounds, kind) is not None:
+            yield kind, ""
+    yield from (("inventory", item.node) for item in problem.inventory)
+    yield from (("class", name) for name in problem.classes)
+
+
+def _feasible(problem: Problem, without: frozenset[tuple[str, str]]) -> bool:
+    return _Model(problem, without).optimise("tie:pools") is not None
+
+
+def _need(problem: Problem, kind: str, subject: str, left_out: set[tuple[str, str]]) -> Need:
+    """What the requirement would have to be: with all others unchanged, or at least with the rest of the conflict."""
+    limit = next((float(i.count) for i in problem.inventory if i.node == subject), getattr(problem.bounds, kind, None))
+    if kind in ("class", "min_replicas"):
+        return Need(kind, subject, limit)
+    needed = _least(problem, kind, subject, frozenset({(kind, subject)}))
+    if needed is None:
+        needed = _least(problem, kind, subject, frozenset({*left_out, (kind, subject)}))
+    return Need(kind, subject, limit, needed)
+
+
+def _least(problem: Problem, kind: str, subject: str, without: frozenset[tuple[str, str]]) -> float | None:
+    model = _Model(problem, without)
+    if kind == "inventory":
+        found = model.minimum(model.m[subject])
+        return None if found is None else float(found[0])
+    answer = model.optimise(kind)
+    return None if answer is None else answer[0]
+
+
+def _ceil(value: float | Fraction) -> int:
+    return math.ceil(value)
+
+
+def _whole(bound: float) -> int:
+    """A bound on an integer objective, rounded inwards past the solver's float noise."""
+    return math.ceil(bound - 1e-6)
+
+
+def _power_of_two(n: int) -> bool:
+    return n & (n - 1) == 0
+
+
+def _tag(key: str) -> int:
+    return 1 + zlib.crc32(key.encode()) % 99_991
