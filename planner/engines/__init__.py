@@ -1,0 +1,1 @@
+"""What serving engines default to and cost: profiles as YAML, and the kernel family of a device. Not their flags."""

@@ -1,0 +1,145 @@
+"""EngineProfile: what one serving engine, in a range of versions, defaults to and costs. Not its flags (export has them).
+
+The numbers of `overhead` and `multipliers` come from measurements of whole runs, so they compensate each other: none
+of them is a kernel efficiency by itself. `families` holds what differs on a GPU family; only the fields it states
+replace those of the profile.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeVar
+
+from pydantic import Field, PositiveInt
+
+from planner.spec.base import Frozen, Sourced
+from planner.units import Bytes, Seconds
+
+Version = tuple[int, ...]
+Part = TypeVar("Part", bound=Frozen)
+_NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+
+
+class Overhead(Frozen):
+    """Time that no operator explains. Per step unless the name says otherwise."""
+
+    launch_s: Seconds = 5e-6
+    """One kernel: 1 per GEMM or elementwise operator, 2 per attention, 6 per mixture-of-experts block."""
+    step_s: Seconds = 0.0
+    per_layer_s: Seconds = 0.0
+    per_seq_s: Seconds = 34e-6
+    """Host time per sequence in the batch of one attention-data-parallel rank."""
+    chunk_s: Seconds = 0.0
+    """Per prefill chunk in a step."""
+    prefill_floor_per_layer_s: Seconds = 0.6e-3
+    """A step with prefill takes at least this times the layers of the stage: the host launches kernels eagerly."""
+    request_s: Seconds = 12e-3
+    """Per request before the queue: API, tokenizer."""
+    detokenise_s: Seconds = 0.0
+    """Per output token, off the critical path."""
+    admission_lag_steps: float = Field(0.0, ge=0)
+
+
+class Multipliers(Frozen):
+    """Measured time over the base time of the analytic model, by part of the step; floors keep the roofline."""
+
+    gemm: float = Field(0.81, ge=0.5)
+    attn_decode: float = Field(1.21, ge=0.5)
+    moe: float = Field(0.80, ge=0.5)
+    comm: float = Field(1.68, ge=0.3)
+    prefill: float = Field(1.0, ge=0.5)
+    """Scales the prefill share of a mixed step only, never the decode part."""
+
+
+class MemoryRule(Frozen):
+    """How the engine sizes its KV cache: a fraction of total memory, or of what is free once the weights are loaded."""
+
+    of: Literal["total", "free"] = "total"
+    fraction: float = Field(0.92, gt=0, le=1)
+    reserve_bytes: Bytes = 0.0
+    """Besides weights, activations, communication buffers and graphs."""
+    activation_factor: float = Field(1.0, gt=0)
+    graph_bytes: Bytes = 0.5e9
+    watermark: float = Field(0.0, ge=0, lt=1)
+    """Share of blocks that an admission leaves free."""
+
+
+class Patch(Frozen):
+    """Stated fields replace those of the profile; `rel_error` likewise."""
+
+    overhead: Overhead = Overhead()
+    multipliers: Multipliers = Multipliers()
+    rel_error: float | None = Field(None, gt=0)
+
+
+class EngineProfile(Sourced):
+    """One engine in the versions [since, before); both empty = any version.
+
+    images: regular expressions; group 1 of the first that matches is the version of a container tag.
+    default: chosen when no version is stated. graph_sizes: decode batches with a captured graph, rounded up to the
+    next; empty = none. limits_per_dp_rank: max_seqs and max_tokens_per_step bound each attention-data-parallel rank.
+    rel_error: relative half-width of the 80 % interval of a step.
+    """
+
+    name: str
+    engine: str
+    since: str = ""
+    before: str = ""
+    default: bool = False
+    images: tuple[str, ...] = ()
+    scheduler: str
+    max_tokens_per_step: PositiveInt = 8192
+    max_tokens_choices: tuple[PositiveInt, ...] = (2048, 4096, 8192, 16384)
+    max_seqs: PositiveInt = 256
+    block_tokens: PositiveInt = 16
+    limits_per_dp_rank: bool = True
+    graph_sizes: tuple[PositiveInt, ...] = ()
+    kernels_like: str = ""
+    """Engine whose fitted operator forms are nearest; empty = none fit this engine's kernels."""
+    kv_for_fp8_weights: Literal["", "fp8"] = ""
+    """KV format that this engine picks by itself for fp8 checkpoints."""
+    memory: MemoryRule = MemoryRule()
+    overhead: Overhead = Overhead()
+    multipliers: Multipliers = Multipliers()
+    families: dict[str, Patch] = {}
+    rel_error: float = Field(0.27, gt=0)
+
+    def covers(self, version: str) -> bool:
+        """Whether this profile describes `version` ("0.19.0", or a container tag that `images` reads)."""
+        number = self.read_version(version)
+        if number is None:
+            return False
+        return _at_least(number, self.since) and not (self.before and _at_least(number, self.before))
+
+    def read_version(self, text: str) -> Version | None:
+        """The version in `text`: by `images`, else the first dotted number; None when there is none."""
+        for pattern in self.images:
+            if found := re.search(pattern, text):
+                return version_tuple(found[1])
+        return version_tuple(text)
+
+    def on(self, family: str) -> EngineProfile:
+        """This profile with what differs on a GPU family filled in."""
+        patch = self.families.get(family)
+        if patch is None:
+            return self
+        return self.model_copy(update={
+            "overhead": _merged(self.overhead, patch.overhead),
+            "multipliers": _merged(self.multipliers, patch.multipliers),
+            "rel_error": patch.rel_error or self.rel_error,
+        })  # fmt: skip
+
+
+def version_tuple(text: str) -> Version | None:
+    """(major, minor, patch) of the first dotted number in `text`, or None."""
+    found = _NUMBERS.search(text)
+    return tuple(int(part or 0) for part in found.groups()) if found else None
+
+
+def _at_least(version: Version, bound: str) -> bool:
+    limit = version_tuple(bound)
+    return limit is None or version >= limit
+
+
+def _merged(base: Part, patch: Part) -> Part:
+    return base.model_copy(update={name: getattr(patch, name) for name in patch.model_fields_set})
