@@ -64,7 +64,8 @@ def _check_version(data: Any, file: str) -> None:
     ours, theirs = SCHEMA_VERSION.split(".")[0], version.split(".")[0]
     if ours != theirs:
         what = f"schema_version {version} cannot be read, this serveplan reads {ours}.x"
-        hint = "install a newer serveplan" if theirs > ours else "plan the scenario again"
+        newer = theirs.isdigit() and int(theirs) > int(ours)
+        hint = "install a newer serveplan" if newer else "plan the scenario again"
         raise BadInput(Problem(what, Where(file), hint))
 
 

@@ -1,0 +1,206 @@
+"""Terminal: a plan as text that a person reads top-down: what runs, what users get, what it costs, why not else.
+
+It reads Plan only. Text columns fold when the terminal is narrow; numbers are never cut, so nothing is narrower than
+80 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from planner.report.numbers import count, goal_text, interval, money, power, seconds, share
+from planner.spec.deployment import Pool
+from planner.spec.plan import ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
+
+NARROWEST = 80
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "e2e", "attainment": "all limits"}
+
+
+def show(plan: Plan, stream: TextIO, color: bool | None = None) -> None:
+    """Print a plan; color None = as the stream can, False = plain text."""
+    probe = Console(file=stream)
+    console = Console(file=stream, width=max(NARROWEST, probe.width), no_color=color is False, highlight=False)
+    console.print(render(plan))
+
+
+def render(plan: Plan) -> RenderableType:
+    """The whole report as one rich renderable."""
+    return Group(*_sections(plan))
+
+
+def _sections(plan: Plan) -> Iterator[RenderableType]:
+    yield from _head(plan)
+    yield from _section("What runs", _pools(plan), *_links(plan))
+    yield from _section("How the pools fare", _load_table(plan.pools))
+    for one in plan.classes:
+        yield from _section(_class_title(one), _promises(one), _percentiles(one))
+    yield from _section("What it costs", _bill(plan), _goals(plan))
+    yield from _section("Why this", _searched(plan), _refusals(plan))
+    if plan.runners_up:
+        yield from _section("Next best", _runners_up(plan))
+    if plan.warnings:
+        yield from _section("Mind", *(Text(f"! {warning}", style="yellow") for warning in plan.warnings))
+
+
+def _section(title: str | Text, *parts: RenderableType | None) -> Iterator[RenderableType]:
+    heading = title if isinstance(title, Text) else Text(title)
+    heading.stylize("bold cyan", 0, len(heading.plain.split("  ")[0]))
+    yield heading
+    yield from (Padding(part, (0, 0, 0, 2), expand=False) for part in parts if part is not None)
+    yield Text()
+
+
+def _head(plan: Plan) -> Iterator[RenderableType]:
+    name, description = plan.scenario.get("name", "plan"), plan.scenario.get("description", "")
+    yield Text.assemble((str(name), "bold"), f"  {description}" if description else "")
+    proof = "proven best of the columns" if plan.status == "optimal" else "feasible, not proven best"
+    version = f"serveplan {plan.serveplan_version}, catalog {plan.catalog_hash[:8]}, seed {plan.seed}"
+    yield Text.assemble((proof, "green" if plan.status == "optimal" else "yellow"), f" - {version}", style="dim")
+    yield Text()
+
+
+def _table(*columns: str, numbers: int = 0) -> Table:
+    """A table whose last `numbers` columns are numbers: right-aligned and never wrapped or cut."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        numeric = index >= len(columns) - numbers
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    return table
+
+
+def _pools(plan: Plan) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for pool in plan.deployment.pools:
+        table.add_row(Text(f"{pool.replicas} x {pool.name}", style="bold"), _replica(pool))
+    return table
+
+
+def _replica(pool: Pool) -> Text:
+    """Two lines: the hardware and its cut; the model, its formats and the batch limits."""
+    role = f"{'+'.join(pool.phases)} only, " if len(pool.phases) == 1 else ""
+    hardware = (
+        f"{role}{pool.parallelism.gpus} x {pool.accelerator} each ({str(pool.parallelism).upper()}) on {pool.node}"
+    )
+    limits = f"up to {count(pool.max_seqs)} sequences and {count(pool.max_tokens_per_step)} tokens a step"
+    return Text(f"{hardware}\n{pool.model}, {pool.weights} weights, {pool.kv} KV cache, {limits}")
+
+
+def _links(plan: Plan) -> Iterator[Text]:
+    for edge in plan.deployment.edges:
+        yield Text(
+            f"KV cache {edge.source} -> {edge.target} at {edge.bandwidth_bytes_per_s / 1e9:.4g} GB/s per replica"
+        )
+    for route in plan.deployment.routes:
+        split = "" if route.share == 1 else f" ({share(route.share)})"
+        yield Text(f"{route.request_class} -> {route.pool}{split}, {plan.deployment.router}", style="dim")
+
+
+def _load_table(pools: tuple[PoolPlan, ...]) -> Table:
+    table = _table("pool", "step times", "GPUs", "busy", "KV used", "KV tokens", "$/h", "power", numbers=6)
+    for p in pools:
+        source = f"{p.source} ±{share(p.rel_error)}"
+        numbers = (count(p.gpus), share(p.utilisation), share(p.kv_occupancy), count(p.kv_tokens))
+        table.add_row(Text(p.name), Text(source), *numbers, money(p.usd_per_hour), power(p.watts))
+    return table
+
+
+def _class_title(one: ClassPrediction) -> Text:
+    good = f"{one.goodput_per_s:.4g} of {one.offered_per_s:.4g} requests/s within the SLO"
+    rates = f"{good}, {one.output_tokens_per_s:,.4g} output tokens/s"
+    return Text.assemble(f"What {one.name} gets", ("  " + rates, "default"))
+
+
+def _promises(one: ClassPrediction) -> Table | None:
+    if not one.slo:
+        return None
+    table = _table("promise", "", "limit", "predicted", "80 % interval", "headroom", numbers=4)
+    for row in one.slo:
+        mark = Text("kept", "green") if row.met else Text("BROKEN", "bold red")
+        table.add_row(f"{METRIC_NAMES[row.metric]} {row.statistic}".strip(), mark, *_promise_numbers(one, row))
+    return table
+
+
+def _promise_numbers(one: ClassPrediction, row: SloRow) -> tuple[str, str, str, str]:
+    value = one.metrics.get(row.metric, {}).get(row.statistic)
+    band = interval(value) if value else ""
+    if row.statistic == "attainment":
+        return share(row.limit), share(row.predicted), band, f"{100 * (row.predicted - row.limit):+.1f} points"
+    return seconds(row.limit), seconds(row.predicted), band, share(1 - row.predicted / row.limit)
+
+
+def _percentiles(one: ClassPrediction) -> Table:
+    table = _table("", *STATISTICS, numbers=len(STATISTICS))
+    table.columns[0].no_wrap = True
+    for metric, values in one.metrics.items():
+        cells = [_with_interval(values[s]) if s in values else Text("") for s in STATISTICS]
+        table.add_row(METRIC_NAMES.get(metric, metric), *cells)
+    return table
+
+
+def _with_interval(value: Value) -> Text:
+    return Text.assemble(seconds(value.value), ("\n" + interval(value, unit=False), "dim"))
+
+
+def _bill(plan: Plan) -> Text:
+    bill = plan.bill
+    mtok, joules = bill.usd_per_mtok, bill.joules_per_token
+    carbon = "" if bill.kgco2_per_hour is None else f", {bill.kgco2_per_hour:.3g} kg CO2/h"
+    return Text.assemble(
+        (f"{money(bill.usd_per_hour)}/h", "bold"),
+        f"   {money(mtok.value)} per million output tokens [{money(mtok.lo)} to {money(mtok.hi)}]\n",
+        f"{power(bill.watts)} at the wall, {joules.value:.3g} J per output token ",
+        f"[{joules.lo:.3g} to {joules.hi:.3g}], {bill.kwh_per_mtok:.3g} kWh/Mtok{carbon}",
+    )
+
+
+def _goals(plan: Plan) -> Table:
+    table = _table("goal", "this plan", "proven bound", "gap", numbers=3)
+    for goal in plan.objectives:
+        values = (goal_text(goal.goal, goal.value), goal_text(goal.goal, goal.bound), share(goal.gap))
+        table.add_row(goal.goal, *values)
+    return table
+
+
+def _searched(plan: Plan) -> Text:
+    e = plan.evidence
+    refused = sum(r.count for r in e.refused)
+    rounds = f"{e.rounds} round{'s' if e.rounds != 1 else ''} of choosing and confirming"
+    looked = (
+        f"{count(e.enumerated)} candidates: {count(refused)} refused by a rule, {count(e.pruned)} pruned by a bound, "
+        f"{count(e.evaluated)} simulated; {count(e.columns)} columns, {rounds}"
+    )
+    return Text("\n".join([looked, *(f"cut: {cut}" for cut in e.cuts)]))
+
+
+def _refusals(plan: Plan) -> Table | None:
+    if not plan.evidence.refused:
+        return None
+    table = _table("refused by", "number", "for example", "because")
+    table.columns[1].justify, table.columns[1].no_wrap = "right", True
+    for r in sorted(plan.evidence.refused, key=lambda r: (-r.count, r.rule)):
+        table.add_row(Text(r.rule), count(r.count), Text(r.example), Text(r.reason))
+    return table
+
+
+def _runners_up(plan: Plan) -> Table:
+    table = _table("plan", "why not", "GPUs", "$/h", "vs this", numbers=3)
+    for other in plan.runners_up:
+        numbers = (count(other.gpus), money(other.usd_per_hour), _delta(plan, other))
+        table.add_row(Text(other.summary), Text(other.reason), *numbers)
+    return table
+
+
+def _delta(plan: Plan, other: RunnerUp) -> str:
+    paid = plan.bill.usd_per_hour
+    sign = "+" if other.usd_per_hour >= paid else ""
+    return f"{sign}{share((other.usd_per_hour - paid) / paid)}" if paid else ""
