@@ -24,8 +24,16 @@ class SoftmaxAttention(Frozen):
     v_head_dim: PositiveInt | None = None
     window: PositiveInt | None = None
     bias: bool = False
+    """Bias of the query, key and value projections."""
+    output_bias: bool = False
     qk_norm: bool = False
+    qk_norm_full: bool = False
+    """The norms of q and k span all heads (heads * head_dim weights) instead of one head_dim for all."""
     output_gate: bool = False
+    index_heads: int = Field(0, ge=0)
+    index_dim: int = Field(0, ge=0)
+    index_top_k: int = Field(0, ge=0)
+    """Sparse attention: as in LatentAttention; top-k counted in tokens (blocks * block size)."""
     shares_kv: bool = False
     """True when the layer reads the KV cache of an earlier layer and stores none."""
     keys_are_values: bool = False
@@ -57,6 +65,8 @@ class LatentAttention(Frozen):
     index_dim: int = Field(0, ge=0)
     index_top_k: int = Field(0, ge=0)
     """DSA: the indexer keeps index_dim more elements per token and attention reads only index_top_k tokens."""
+    index_shared: bool = False
+    """The layer selects with the index of an earlier layer: index_top_k holds, but it keeps no index keys."""
     output_gate: bool = False
 
 
@@ -65,8 +75,11 @@ class CompressedAttention(Frozen):
 
     kind: Literal["compressed"] = "compressed"
     heads: PositiveInt
-    kv_elements_per_token: float = Field(gt=0)
+    kv_elements_per_token: float = Field(ge=0)
+    """Growth of the cache with the context, index keys included; 0 = the layer keeps the window alone."""
     head_dim: PositiveInt
+    window: int = Field(0, ge=0)
+    """Recent tokens kept uncompressed, head_dim elements each: constant per sequence once it is full."""
     read_tokens: PositiveInt
     """Most cache entries one query reads (top-k of the indexer plus the window)."""
     parameters: PositiveInt
@@ -120,6 +133,7 @@ class MoeFfn(Frozen):
     shared_inner: int = Field(0, ge=0)
     """Summed width of the shared experts; 0 = none."""
     shared_gate: bool = False
+    router_bias: bool = False
     latent: int = Field(0, ge=0)
     """Width the routed experts work in when it is not the hidden size (Nemotron-3, Kimi-K3); 0 = hidden."""
     expert_dtype: Dtype | None = None
@@ -174,6 +188,8 @@ class Published(Frozen):
 
     total: float | None = None
     active: float | None = None
+    text_only: bool = False
+    """The published total leaves the encoder out."""
     source: str = ""
     exception: str = ""
     """Why the count from the blocks may differ by more than 0.5 %; empty = it may not."""
@@ -191,6 +207,9 @@ class Model(Sourced):
     tied_embeddings: bool = False
     learned_positions: int = Field(0, ge=0)
     embedding_parameters_extra: int = Field(0, ge=0)
+    """Beside vocab * hidden and positions: a norm of the embedding, a bias of the head, a projector."""
+    final_norms: int = Field(1, ge=0)
+    """Norm after the last layer in hidden-size vectors; 2 = LayerNorm with bias."""
     max_context: int = Field(0, ge=0)
     """Longest context in tokens; 0 = not limited or unknown."""
     native_dtype: Dtype = "bf16"

@@ -1,0 +1,314 @@
+"""A Hugging Face config.json -> Model, trait by trait; what it does not understand it refuses by name.
+
+Not a reader of weights, and not a list of models: `import_hf_tables` holds what each architecture leaves unsaid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from planner.catalog import import_hf_mixers as mixers
+from planner.catalog.import_hf_fields import Fields
+from planner.catalog.import_hf_tables import FAMILIES, HARMLESS, Traits
+from planner.catalog.import_hf_vision import vision_encoder
+from planner.errors import BadInput, Problem, did_you_mean
+from planner.spec.base import yaml_name
+from planner.spec.model import Attention, Block, DenseFfn, Encoder, Ffn, Layer, Model, MoeFfn
+from planner.spec.precision import Dtype
+
+FULL, WINDOW, LINEAR, NOTHING = "full", "window", "linear", "nothing"
+_TYPE_NAMES = {
+    "full_attention": FULL, "attention": FULL, "sliding_attention": WINDOW, "chunked_attention": WINDOW,
+    "linear_attention": LINEAR, "mamba": LINEAR, "moe": NOTHING, "mlp": NOTHING,
+    "*": FULL, "M": LINEAR, "-": NOTHING, "E": NOTHING,
+}  # fmt: skip
+_SINGLE = {"attention": "", "mamba": "", "moe": "moe", "mlp": "dense", "*": "", "M": "", "-": "dense", "E": "moe"}
+_QUANT_METHODS: dict[str, tuple[Dtype | None, Dtype | None]] = {
+    "fp8": ("fp8", None), "mxfp4": (None, "mxfp4"), "compressed-tensors": (None, "int4"), "gptq": ("int4", None),
+    "awq": ("int4", None), "modelopt": (None, None),
+}  # fmt: skip
+"""quant_method -> (format of the checkpoint, format of the routed experts); None = as torch_dtype says."""
+
+
+def import_config(config: Mapping[str, Any], name: str, encoder: Encoder | None = None) -> Model:
+    """Model of a config.json; BadInput names each field that is missing or not understood.
+
+    `encoder` completes configs of vision models that do not describe their tower. Figures about the checkpoint
+    (published counts, source) are the caller's to add: the source given here is the config itself.
+    """
+    top = Fields(config, name)
+    text = Fields(_text_part(config), name)
+    traits = _traits(text, config)
+    layers = _layers(text, traits)
+    model = Model(
+        name=name,
+        hf_id=str(top.raw("_hub_id", "")),
+        family=str(text.raw("model_type")),
+        hidden=text.number("hidden"),
+        vocab=text.number("vocab"),
+        tied_embeddings=bool(text.get("tied", config.get("tie_word_embeddings", traits.tied))),
+        learned_positions=_positions(text, traits),
+        embedding_parameters_extra=text.number("vocab") if traits.head_bias else 0,
+        final_norms=traits.final_norms,
+        max_context=text.number("max_context", 0),
+        native_dtype=_native_dtype(text, top),
+        blocks=blocks_of(layers),
+        encoder=encoder or vision_encoder(top, text.number("hidden")),
+        source=f"config.json: {config.get('_source', config.get('_hub_id', name))}",
+    )
+    text.refuse_unread()
+    _refuse_unread_top(config)
+    return model
+
+
+def _text_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The language model's own fields; fields that only the top level has complete them."""
+    nested = config.get("text_config")
+    if not isinstance(nested, Mapping):
+        return dict(config)
+    beside = {k: v for k, v in config.items() if k not in {"text_config", "vision_config", "model_type"}}
+    return beside | dict(nested)
+
+
+def _refuse_unread_top(config: Mapping[str, Any]) -> None:
+    """The top level of a nested config may hold the parts and harmless fields only (they were merged into the text)."""
+    for part in ("text_config", "vision_config"):
+        if part in config and not isinstance(config[part], Mapping):
+            raise BadInput(Problem(f"{part}: expected an object"))
+
+
+def _traits(text: Fields, config: Mapping[str, Any]) -> Traits:
+    text.raw("text_config"), text.raw("vision_config")
+    family = text.raw("model_type") or config.get("model_type")
+    if not isinstance(family, str) or not family:
+        raise text.bad("model_type is missing", "add it: the config does not say which architecture it describes")
+    if family not in FAMILIES:
+        known = did_you_mean(family, FAMILIES) or f"known: {', '.join(sorted(FAMILIES))}"
+        raise text.bad(f"architecture {family!r} is not known; fields: {', '.join(sorted(set(config) - HARMLESS))}", known)
+    return FAMILIES[family]
+
+
+def _layers(text: Fields, traits: Traits) -> list[Layer]:
+    if text.raw("block_configs"):
+        return _searched_layers(text, traits)
+    types = _layer_types(text, traits)
+    stated = text.number("layers", len(types))
+    if stated != len(types):
+        raise text.bad(f"{stated} layers are stated but {len(types)} are described")
+    return [_layer(text, traits, index, kind) for index, kind in enumerate(types)]
+
+
+def _layer_types(text: Fields, traits: Traits) -> list[str]:
+    """One word per layer, from whichever field describes the order."""
+    described = text.get("layer_types") or list(text.get("hybrid_pattern", ""))
+    count = text.number("layers", len(described) or None)
+    switch = text.get("use_window", True)
+    window = bool(text.get("window")) and switch is not False
+    every = text.number("full_every", traits.full_every)
+    if unknown := sorted(set(described) - set(_TYPE_NAMES)):
+        raise text.bad(f"layer types {', '.join(map(repr, unknown))} are not understood")
+    if described:
+        return list(described[:count])
+    if flags := text.get("window_pattern"):
+        return ["sliding_attention" if flag else "full_attention" for flag in flags]
+    if linear := _linear_layers(text, count):
+        return ["linear_attention" if index in linear else "full_attention" for index in range(count)]
+    if not window:
+        return ["full_attention"] * count
+    return ["full_attention" if every and index % every == every - 1 else "sliding_attention" for index in range(count)]
+
+
+def _linear_layers(text: Fields, count: int) -> set[int]:
+    """Layers, from 0, with a linear mixer where the config lists or spaces the full ones."""
+    if layers := text.sub("linear_attn_config").raw("kda_layers"):
+        return {layer - 1 for layer in layers}
+    if flags := text.raw("attn_type_list"):
+        return {index for index, flag in enumerate(flags) if not flag}
+    if period := text.exact("attn_layer_period", 0):
+        offset = text.exact("attn_layer_offset", 0)
+        return {index for index in range(count) if index % period != offset}
+    return set()
+
+
+def _layer(text: Fields, traits: Traits, index: int, word: str) -> Layer:
+    mixer = _mixer(text, traits, index, _TYPE_NAMES[word])
+    if word in _SINGLE:
+        moe = {"moe": True, "dense": False}.get(_SINGLE[word])
+        ffn = None if moe is None else _moe(text, traits) if moe else _dense(text, traits)
+    else:
+        moe = _has_experts(text, index)
+        ffn = _moe(text, traits) if moe else _dense(text, traits)
+    norms = traits.moe_norms if moe and traits.moe_norms else _norms(text, traits)
+    return Layer(attention=mixer, ffn=ffn, norms=norms, extra_parameters=_extra(text, traits, mixer, bool(moe)))
+
+
+def _norms(text: Fields, traits: Traits) -> int:
+    """Falcon's newer blocks norm the two parallel branches apart."""
+    text.skip("norm_class", "parallel")
+    return traits.norms * (2 if text.raw("new_decoder_architecture", False) else 1)
+
+
+def _extra(text: Fields, traits: Traits, mixer: Attention | None, moe: bool) -> int:
+    """Small weights beside the matrices: sinks, router scales, head-wise gates, hyper-connections."""
+    hidden, streams = text.number("hidden"), text.exact("hc_mult", 0)
+    extra = traits.layer_extra
+    heads = getattr(mixer, "heads", 0)
+    windowed = getattr(mixer, "window", None)
+    if traits.sinks == "all" or (traits.sinks == "window" and windowed):
+        extra += heads
+    if moe and traits.router_scale:
+        extra += hidden + text.number("experts")
+    # Hyper-connections (2409.19606): two mixes of `streams` residual streams per layer, with base and scales.
+    mixes = (2 + streams) * streams
+    return extra + (2 * (mixes * streams * hidden + mixes + 3) if streams else 0)
+
+
+def _mixer(text: Fields, traits: Traits, index: int, kind: str) -> Attention | None:
+    if kind == NOTHING:
+        return None
+    if kind == LINEAR:
+        return _linear(text)
+    if ratios := text.raw("compress_ratios"):
+        return mixers.compressed(text, int(ratios[index]))
+    if text.has("kv_lora"):
+        return mixers.latent(text, index)
+    shape = mixers.window_softmax(text, traits) if kind == WINDOW else mixers.global_softmax(text, traits, index)
+    readers_of_earlier_kv = text.exact("num_kv_shared_layers", 0)
+    shares = readers_of_earlier_kv > 0 and index >= text.number("layers") - readers_of_earlier_kv
+    return shape.model_copy(update={"shares_kv": True}) if shares else shape
+
+
+_LINEAR_MIXERS: dict[str, Callable[[Fields], Attention]] = {
+    "linear_num_value_heads": mixers.gated_delta_net,
+    "mamba_num_heads": mixers.mamba2,
+    "linear_attn_config": mixers.kimi_delta,
+    "mamba_d_state": mixers.mamba1,
+    "attn_type_list": mixers.lightning,
+}
+"""The field that only this kind of mixer has -> its reader."""
+
+
+def _linear(text: Fields) -> Attention:
+    for field, mixer in _LINEAR_MIXERS.items():
+        if text.raw(field) is not None:
+            return mixer(text)
+    raise text.bad("linear layers are described, but none of " + ", ".join(_LINEAR_MIXERS))
+
+
+def _has_experts(text: Fields, index: int) -> bool:
+    experts, every, enabled = text.number("experts", 0), text.get("moe_every", 1), text.raw("enable_moe_block", True)
+    first, dense = text.number("first_dense", 0), text.get("dense_layers") or ()
+    if not experts or enabled is False or index < first or index in dense:
+        return False
+    if isinstance(every, list):
+        return bool(every[index])
+    period = text.number("moe_every", 1)
+    return index % period == text.number("moe_offset", period - 1)
+
+
+def _dense(text: Fields, traits: Traits) -> DenseFfn:
+    gated = traits.gated if text.get("mlp_class") is None else text.get("mlp_class") in {"LLaMAMLP", "GemmaMLP"}
+    bias = traits.ffn_bias or bool(text.get("all_bias", False)) or bool(text.raw("mlp_bias", False))
+    text.skip("experts", "top_k")
+    return DenseFfn(inner=text.number("ffn"), gated=gated, bias=bias)
+
+
+def _moe(text: Fields, traits: Traits) -> Ffn:
+    inner = text.number("moe_inner", text.raw("intermediate_size"))
+    shared = text.number("shared_inner", 0) or text.number("shared_experts", 0) * inner
+    shared += traits.shared_experts * inner
+    shared += text.number("ffn") if traits.dense_beside_experts else 0
+    text.skip("ffn", "first_dense", "moe_every", "shared_experts")
+    return MoeFfn(
+        experts=text.number("experts"), top_k=text.number("top_k"), inner=inner, gated=traits.gated,
+        bias=traits.expert_bias, shared_inner=shared, shared_gate=traits.shared_gate, router_bias=traits.router_bias,
+        latent=text.number("moe_hidden", 0), expert_dtype=_expert_dtype(text),
+    )  # fmt: skip
+
+
+def _searched_layers(text: Fields, traits: Traits) -> list[Layer]:
+    """Layers found by architecture search (`block_configs`): each has its own heads and width, or lacks a part."""
+    layers = []
+    text.skip("layers", "kv_heads")
+    for block in text.raw("block_configs"):
+        attention, ffn = block["attention"], block["ffn"]
+        mixer = None if attention.get("no_op") else mixers.grouped_softmax(text, traits, int(attention["n_heads_in_group"]))
+        dense = None if ffn.get("no_op") else DenseFfn(inner=_multiple_of_256(text.number("hidden"), ffn["ffn_mult"]))
+        norms = traits.norms // 2 * ((mixer is not None) + (dense is not None))
+        layers.append(Layer(attention=mixer, ffn=dense, norms=norms))
+    return layers
+
+
+def _multiple_of_256(hidden: int, factor: float) -> int:
+    """Width of a searched network: 2/3 * 4 * hidden cut by its factor, rounded up (DeciLM's rule)."""
+    return -(-int(2 * factor * hidden / 3) // 256) * 256
+
+
+def _positions(text: Fields, traits: Traits) -> int:
+    rows = traits.position_rows_beyond_context
+    return 0 if rows is None else text.number("max_context") + rows
+
+
+def _quant(text: Fields) -> tuple[Dtype | None, Dtype | None]:
+    method = text.sub("quantization_config").raw("quant_method")
+    if method is None:
+        return None, None
+    if method not in _QUANT_METHODS:
+        raise text.bad(f"quant_method {method!r} is not known", f"known: {', '.join(_QUANT_METHODS)}")
+    return _QUANT_METHODS[method]
+
+
+def _native_dtype(text: Fields, top: Fields) -> Dtype:
+    plain = str(text.raw("torch_dtype") or text.raw("dtype") or top.raw("torch_dtype") or "bfloat16")
+    names: dict[str, Dtype] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+    if plain not in names:
+        raise text.bad(f"torch_dtype {plain!r} is not known")
+    return _quant(text)[0] or names[plain]
+
+
+def _expert_dtype(text: Fields) -> Dtype | None:
+    return "mxfp4" if text.raw("expert_dtype") == "fp4" else _quant(text)[1]
+
+
+def blocks_of(layers: Sequence[Layer]) -> tuple[Block, ...]:
+    """Layers as few repeated blocks: at each place the shortest period that covers most layers."""
+    blocks: list[Block] = []
+    start = 0
+    while start < len(layers):
+        period, repeat = max(
+            ((p, _repeats(layers, start, p)) for p in range(1, 13)), key=lambda pr: (pr[0] * pr[1] if pr[1] > 1 else 0, -pr[0])
+        )
+        blocks.append(Block(repeat=repeat, layers=tuple(layers[start : start + period])))
+        start += period * repeat
+    return tuple(blocks)
+
+
+def _repeats(layers: Sequence[Layer], start: int, period: int) -> int:
+    pattern, count = layers[start : start + period], 1
+    if len(pattern) < period:
+        return 0
+    while layers[start + count * period : start + (count + 1) * period] == pattern:
+        count += 1
+    return count
+
+
+def to_yaml(model: Model) -> str:
+    """Catalog text of a model: name first, source last, defaults left out, keys in the order of the noun."""
+    data = _plain(model)
+    last = {key: data.pop(key) for key in ("source", "confidence", "notes") if key in data}
+    return yaml.safe_dump({"name": data.pop("name")} | data | last, sort_keys=False, allow_unicode=True, width=116)
+
+
+def _plain(value: Any) -> Any:
+    """Nouns as mappings without defaults; `kind`, which chooses the noun, always stays."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields.items()
+        given = [name for name, field in fields if name == "kind" or getattr(value, name) != field.default]
+        return {yaml_name(name): _plain(getattr(value, name)) for name in given}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,86 @@
+"""Fields: a config.json read by trait, which remembers what was read so that nothing structural is overlooked.
+
+Not the meaning of the traits: that is `import_hf`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from planner.catalog.import_hf_tables import HARMLESS, NEUTRAL, SPELLINGS
+from planner.errors import BadInput, Problem, Where, did_you_mean
+
+JSON_INT = int | float
+
+
+class Fields:
+    """Typed access to a config; `unread` names the fields that nobody asked for."""
+
+    def __init__(self, config: Mapping[str, Any], file: str = ""):
+        self._config = config
+        self._where = Where(file)
+        self._read: set[str] = set()
+
+    def raw(self, key: str, default: Any = None) -> Any:
+        """The value of one exact field."""
+        self._read.add(key)
+        value = self._config.get(key)
+        return default if value is None else value
+
+    def sub(self, key: str) -> Fields:
+        """The fields of a nested object (empty when there is none); what it leaves unread is the caller's to check."""
+        value = self.raw(key, {})
+        if not isinstance(value, Mapping):
+            raise self.bad(f"{key}: expected an object, not {value!r}")
+        return Fields(value, self._where.file)
+
+    def get(self, trait: str, default: Any = None) -> Any:
+        """The value of a trait under its first known spelling that holds one."""
+        self.skip(trait)
+        found = [self._config[key] for key in SPELLINGS[trait] if self._config.get(key) is not None]
+        return found[0] if found else default
+
+    def number(self, trait: str, default: int | None = None) -> int:
+        """A count; BadInput when it is missing without default, or no non-negative whole number."""
+        value = self.get(trait, default)
+        if value is None:
+            raise self.bad(f"{trait} is missing", f"known spellings: {', '.join(SPELLINGS[trait])}")
+        return self._whole(trait, value)
+
+    def exact(self, key: str, default: int | None = None) -> int:
+        """A count under one exact field name."""
+        value = self.raw(key, default)
+        if value is None:
+            raise self.bad(f"{key} is missing")
+        return self._whole(key, value)
+
+    def _whole(self, name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, JSON_INT) or value != int(value) or value < 0:
+            raise self.bad(f"{name}: expected a whole number, not {value!r}")
+        return int(value)
+
+    def skip(self, *traits: str) -> None:
+        """Mark traits as understood although their values do not matter here."""
+        for trait in traits:
+            self._read.update(SPELLINGS[trait])
+
+    def has(self, trait: str) -> bool:
+        return any(self._config.get(key) is not None for key in SPELLINGS[trait])
+
+    def unread(self) -> list[str]:
+        neutral = {key for key, off in NEUTRAL.items() if self._config.get(key, off) == off}
+        return sorted(set(self._config) - self._read - HARMLESS - neutral)
+
+    def bad(self, what: str, hint: str = "") -> BadInput:
+        return BadInput(Problem(what, self._where, hint))
+
+    def refuse_unread(self) -> None:
+        """Raise one BadInput that names every field nobody understood."""
+        known = {key for keys in SPELLINGS.values() for key in keys}
+        problems = [
+            Problem(f"field {key!r} is not understood", self._where, did_you_mean(key, known - {key}))
+            for key in self.unread()
+        ]
+        if problems:
+            raise BadInput(*problems)

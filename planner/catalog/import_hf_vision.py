@@ -1,0 +1,58 @@
+"""Vision towers of the config.json importer: weights of the encoder and its projector, counted from vision_config.
+
+Not preprocessing: how many tiles an image becomes belongs to the workload.
+"""
+
+from __future__ import annotations
+
+from planner.catalog.import_hf_fields import Fields
+from planner.spec.model import Encoder
+
+_HARMLESS = {"out_hidden_size", "hidden_act", "dtype", "model_type", "max_position_embeddings", "rope_parameters"}
+
+
+def vision_encoder(top: Fields, hidden: int) -> Encoder | None:
+    """Encoder of a `vision_config`; None when the config describes none."""
+    vision = top.sub("vision_config")
+    if vision.raw("depth"):
+        return Encoder(parameters=_merged_vit(vision, hidden))
+    if vision.raw("vt_num_hidden_layers"):
+        return Encoder(parameters=_patch_merger_vit(vision, hidden))
+    if vision.raw("num_hidden_layers"):
+        return Encoder(parameters=_gated_vit(vision, hidden))
+    return None
+
+
+def _block(width: int, inner: int) -> int:
+    """Pre-norm transformer block with biases: two LayerNorms, fused qkv, output, two-matrix network."""
+    return 4 * width + (3 * width * width + 3 * width) + (width * width + width) + (2 * width * inner + inner + width)
+
+
+def _merged_vit(vision: Fields, hidden: int) -> int:
+    """Qwen3-VL: 3-D patches, 48x48 learned positions, a merger of 2x2 patches; the VL models have three deep ones too."""
+    width, merge = vision.exact("hidden_size"), vision.exact("spatial_merge_size") ** 2
+    patch = 3 * vision.exact("temporal_patch_size") * vision.exact("patch_size") ** 2 * width + width
+    merged = width * merge
+    projection = merged * merged + merged + merged * hidden + hidden
+    deep = 3 if str(vision.raw("model_type", "")).startswith("qwen3_vl") else 0
+    positions = 48 * 48 * width
+    blocks = vision.exact("depth") * _block(width, vision.exact("intermediate_size"))
+    return blocks + patch + positions + 2 * width + projection + deep * (2 * merged + projection)
+
+
+def _patch_merger_vit(vision: Fields, hidden: int) -> int:
+    """MoonViT (2504.07491): 64x64 learned positions, final norm, 2x2 patches projected by two matrices."""
+    width, rows = vision.exact("vt_hidden_size"), vision.raw("merge_kernel_size")
+    merged = width * int(rows[0]) * int(rows[1])
+    patch = 3 * vision.exact("patch_size") ** 2 * width + width + 64 * 64 * width
+    blocks = vision.exact("vt_num_hidden_layers") * _block(width, vision.exact("vt_intermediate_size"))
+    return blocks + patch + 2 * width + 2 * width + merged * merged + merged + merged * hidden + hidden
+
+
+def _gated_vit(vision: Fields, hidden: int) -> int:
+    """Gemma-4: gated networks, four norms and q, k norms per block, no biases, two position tables of 10,240 rows."""
+    width, inner, layers = vision.exact("hidden_size"), vision.exact("intermediate_size"), vision.exact("num_hidden_layers")
+    heads_width = vision.exact("num_attention_heads") * vision.exact("head_dim")
+    block = 4 * width * heads_width + 3 * width * inner + 4 * width + 2 * vision.exact("head_dim")
+    patch = 3 * vision.exact("patch_size") ** 2 * width + 2 * 10240 * width
+    return layers * block + patch + width * hidden
