@@ -38,6 +38,11 @@ def share(fraction: float) -> str:
     return f"{percent:.0f} %" if abs(percent) >= 10 or percent == int(percent) else f"{percent:.1f} %"
 
 
+def quantity(value: float) -> str:
+    """Four significant digits, never an exponent for what is large."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def count(number: float) -> str:
     return f"{number:,.0f}"
 
@@ -49,7 +54,7 @@ def goal_text(goal: str, value: float) -> str:
     if goal == "usd_per_mtok":
         return f"{money(value)}/Mtok"
     units = {"joules_per_token": " J/token", "gpus": " GPUs", "goodput": " requests/s"}
-    return f"{value:,.4g}{units.get(goal, '')}"
+    return f"{quantity(value)}{units.get(goal, '')}"
 
 
 def _time_unit(value_s: float) -> tuple[float, str]:

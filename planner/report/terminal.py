@@ -7,7 +7,7 @@ It reads Plan only. Text columns fold when the terminal is narrow; numbers are n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TextIO
+from io import StringIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from planner.report.numbers import count, goal_text, interval, money, power, seconds, share
+from planner.report.numbers import count, goal_text, interval, money, power, quantity, seconds, share
 from planner.spec.deployment import Pool
 from planner.spec.plan import ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
 
@@ -24,11 +24,13 @@ STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "e2e", "attainment": "all limits"}
 
 
-def show(plan: Plan, stream: TextIO, color: bool | None = None) -> None:
-    """Print a plan; color None = as the stream can, False = plain text."""
-    probe = Console(file=stream)
-    console = Console(file=stream, width=max(NARROWEST, probe.width), no_color=color is False, highlight=False)
-    console.print(render(plan))
+def as_text(plan: Plan, width: int = 100, color: bool = False) -> str:
+    """The report as text, with ANSI colors when asked for, at least 80 columns wide."""
+    width = max(NARROWEST, width)
+    console = Console(file=StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
+    with console.capture() as captured:
+        console.print(render(plan))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
 def render(plan: Plan) -> RenderableType:
@@ -115,8 +117,8 @@ def _load_table(pools: tuple[PoolPlan, ...]) -> Table:
 
 
 def _class_title(one: ClassPrediction) -> Text:
-    good = f"{one.goodput_per_s:.4g} of {one.offered_per_s:.4g} requests/s within the SLO"
-    rates = f"{good}, {one.output_tokens_per_s:,.4g} output tokens/s"
+    good = f"{quantity(one.goodput_per_s)} of {quantity(one.offered_per_s)} requests/s within the SLO"
+    rates = f"{good}, {quantity(one.output_tokens_per_s)} output tokens/s"
     return Text.assemble(f"What {one.name} gets", ("  " + rates, "default"))
 
 
@@ -134,7 +136,8 @@ def _promise_numbers(one: ClassPrediction, row: SloRow) -> tuple[str, str, str, 
     value = one.metrics.get(row.metric, {}).get(row.statistic)
     band = interval(value) if value else ""
     if row.statistic == "attainment":
-        return share(row.limit), share(row.predicted), band, f"{100 * (row.predicted - row.limit):+.1f} points"
+        points = f"{100 * (row.predicted - row.limit):+.1f} points"
+        return share(row.limit), f"{100 * row.predicted:.1f} %", band, points
     return seconds(row.limit), seconds(row.predicted), band, share(1 - row.predicted / row.limit)
 
 
