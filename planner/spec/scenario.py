@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from planner.spec.base import Frozen
 from planner.spec.precision import Dtype, KvDtype
@@ -49,6 +49,8 @@ class NodeType(Frozen):
     price_usd_per_hour: UsdPerHour | None = None
     price_key: str | None = None
     """`provider:instance[:region]` in the price catalog."""
+    price_source: str = ""
+    """Where the price comes from; filled in when it is read from the price catalog."""
     term: Literal["on_demand", "spot", "reserved_1y", "reserved_3y"] = "on_demand"
     own: Owned | None = None
     carbon_kg_per_kwh: KgPerKwh | None = None
@@ -132,6 +134,15 @@ class Scenario(Frozen):
     limits: Limits = Limits()
     objective: tuple[Goal, ...] = Field(("usd_per_hour",), min_length=1)
     check: Tolerances = Tolerances()
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_is_a_number(cls, version: object) -> object:
+        if type(version) is int and version != 1:
+            raise ValueError(f"this release reads version 1, not {version}")
+        if type(version) is not int:
+            raise ValueError("must be 1")
+        return version
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Scenario:

@@ -1,10 +1,10 @@
-"""SLO: what a request class promises. TTFT, TPOT, ITL and e2e mean what `planner.sim.metrics` defines; not how to meet them."""
+"""SLO: what a request class promises, not how to meet it. `planner.sim.metrics` defines TTFT, TPOT, ITL and e2e."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from planner.spec.base import Frozen
 from planner.units import Seconds
@@ -35,6 +35,17 @@ class Percentiles(Frozen):
         return {name: limit for name, limit in found.items() if limit is not None}
 
 
+def _form(value: object) -> str:
+    """Which form a limit has, so that an error speaks of that form only."""
+    return "percentiles" if isinstance(value, dict | Percentiles) else "each"
+
+
+Limit = Annotated[
+    Annotated[Percentiles, Tag("percentiles")] | Annotated[Seconds, Tag("each")],
+    Discriminator(_form),
+]
+
+
 class Slo(Frozen):
     """Either percentiles of a metric (`ttft: {p99: 2 s}`) or a limit for each request (`ttft: 2 s`).
 
@@ -42,19 +53,11 @@ class Slo(Frozen):
     all means that only throughput counts.
     """
 
-    ttft: Percentiles | Seconds | None = None
-    tpot: Percentiles | Seconds | None = None
-    itl: Percentiles | Seconds | None = None
-    e2e: Percentiles | Seconds | None = None
+    ttft: Limit | None = None
+    tpot: Limit | None = None
+    itl: Limit | None = None
+    e2e: Limit | None = None
     attainment: float = Field(0.95, gt=0, le=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_message_per_metric(cls, data: Any) -> Any:
-        """Choose the branch of the union by the shape of the value, so that an error speaks of that branch only."""
-        if isinstance(data, dict):
-            data = {k: Percentiles.model_validate(v) if k in METRICS and isinstance(v, dict) else v for k, v in data.items()}
-        return data
 
     @property
     def targets(self) -> tuple[tuple[Metric, str, float], ...]:

@@ -1,4 +1,4 @@
-"""Workload: who asks how much, how often. Distributions and arrival processes as data; `planner.traffic` draws from them."""
+"""Workload: who asks how much, how often, as data. It draws nothing: `planner.traffic` does."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""Which fields a noun has at a path: what an error message offers instead of an unknown word. Not a validator."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from planner.catalog.document import Path_
+
+
+def fields_at(noun: type[BaseModel], path: Path_) -> list[str]:
+    """YAML names of the fields that may stand in the mapping at `path`."""
+    return sorted(dict.fromkeys(name for found in _nouns_at(noun, path) for name in _by_name(found)))
+
+
+def field_at(noun: type[BaseModel], path: Path_) -> FieldInfo | None:
+    """The declaration of the field at `path`."""
+    for found in _nouns_at(noun, path[:-1]):
+        if field := _by_name(found).get(str(path[-1])):
+            return field
+    return None
+
+
+def _by_name(noun: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in noun.model_fields.items()}
+
+
+def _nouns_at(noun: type[BaseModel], path: Path_) -> list[type[BaseModel]]:
+    kinds: list[Any] = [noun]
+    for step in path:
+        kinds = [inner for kind in kinds for inner in _inside(kind, step)]
+    return [kind for kind in kinds if _is_noun(kind)]
+
+
+def _is_noun(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _inside(kind: Any, step: str | int) -> Iterator[Any]:
+    if _is_noun(kind):
+        field = _by_name(kind).get(str(step))
+        yield from _alternatives(field.annotation) if field else ()
+    elif get_origin(kind) is dict:
+        yield from _alternatives(get_args(kind)[1])
+    elif get_origin(kind) in (tuple, list):
+        for item in get_args(kind):
+            yield from _alternatives(item)
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """The branches of a union, without Annotated wrappers."""
+    if get_origin(kind) is Annotated:
+        yield from _alternatives(get_args(kind)[0])
+    elif get_origin(kind) in (Union, types.UnionType):
+        for branch in get_args(kind):
+            yield from _alternatives(branch)
+    else:
+        yield kind
