@@ -17,7 +17,7 @@ from planner.catalog.import_hf_tables import FAMILIES, HARMLESS, Traits
 from planner.catalog.import_hf_vision import vision_encoder
 from planner.errors import BadInput, Problem, did_you_mean
 from planner.spec.base import yaml_name
-from planner.spec.model import Attention, Block, DenseFfn, Encoder, Ffn, Layer, Model, MoeFfn
+from planner.spec.model import Attention, Block, CrossAttention, DenseFfn, Encoder, Ffn, Layer, Model, MoeFfn
 from planner.spec.precision import Dtype
 
 FULL, WINDOW, LINEAR, NOTHING = "full", "window", "linear", "nothing"
@@ -52,7 +52,7 @@ def import_config(config: Mapping[str, Any], name: str, encoder: Encoder | None 
         vocab=text.number("vocab"),
         tied_embeddings=bool(text.get("tied", config.get("tie_word_embeddings", traits.tied))),
         learned_positions=_positions(text, traits),
-        embedding_parameters_extra=text.number("vocab") if traits.head_bias else 0,
+        embedding_parameters_extra=_embedding_extra(text, traits),
         final_norms=traits.final_norms,
         max_context=text.number("max_context", 0),
         native_dtype=_native_dtype(text, top),
@@ -88,7 +88,9 @@ def _traits(text: Fields, config: Mapping[str, Any]) -> Traits:
         raise text.bad("model_type is missing", "add it: the config does not say which architecture it describes")
     if family not in FAMILIES:
         known = did_you_mean(family, FAMILIES) or f"known: {', '.join(sorted(FAMILIES))}"
-        raise text.bad(f"architecture {family!r} is not known; fields: {', '.join(sorted(set(config) - HARMLESS))}", known)
+        raise text.bad(
+            f"architecture {family!r} is not known; fields: {', '.join(sorted(set(config) - HARMLESS))}", known
+        )
     return FAMILIES[family]
 
 
@@ -155,7 +157,8 @@ def _norms(text: Fields, traits: Traits) -> int:
 def _extra(text: Fields, traits: Traits, mixer: Attention | None, moe: bool) -> int:
     """Small weights beside the matrices: sinks, router scales, head-wise gates, hyper-connections."""
     hidden, streams = text.number("hidden"), text.exact("hc_mult", 0)
-    extra = traits.layer_extra
+    # Two learned gates scale what a cross-attention layer adds.
+    extra = traits.layer_extra + (2 if isinstance(mixer, CrossAttention) else 0)
     heads = getattr(mixer, "heads", 0)
     windowed = getattr(mixer, "window", None)
     if traits.sinks == "all" or (traits.sinks == "window" and windowed):
@@ -174,11 +177,14 @@ def _mixer(text: Fields, traits: Traits, index: int, kind: str) -> Attention | N
         return _linear(text)
     if ratios := text.raw("compress_ratios"):
         return mixers.compressed(text, int(ratios[index]))
+    if index in text.raw("cross_attention_layers", ()):
+        return mixers.cross(text)
     if text.has("kv_lora"):
         return mixers.latent(text, index)
     shape = mixers.window_softmax(text, traits) if kind == WINDOW else mixers.global_softmax(text, traits, index)
     readers_of_earlier_kv = text.exact("num_kv_shared_layers", 0)
-    shares = readers_of_earlier_kv > 0 and index >= text.number("layers") - readers_of_earlier_kv
+    group = text.exact("cla_share_factor", 1)
+    shares = readers_of_earlier_kv > 0 and index >= text.number("layers") - readers_of_earlier_kv or index % group > 0
     return shape.model_copy(update={"shares_kv": True}) if shares else shape
 
 
@@ -236,7 +242,9 @@ def _searched_layers(text: Fields, traits: Traits) -> list[Layer]:
     text.skip("layers", "kv_heads")
     for block in text.raw("block_configs"):
         attention, ffn = block["attention"], block["ffn"]
-        mixer = None if attention.get("no_op") else mixers.grouped_softmax(text, traits, int(attention["n_heads_in_group"]))
+        mixer = (
+            None if attention.get("no_op") else mixers.grouped_softmax(text, traits, int(attention["n_heads_in_group"]))
+        )
         dense = None if ffn.get("no_op") else DenseFfn(inner=_multiple_of_256(text.number("hidden"), ffn["ffn_mult"]))
         norms = traits.norms // 2 * ((mixer is not None) + (dense is not None))
         layers.append(Layer(attention=mixer, ffn=dense, norms=norms))
@@ -251,6 +259,12 @@ def _multiple_of_256(hidden: int, factor: float) -> int:
 def _positions(text: Fields, traits: Traits) -> int:
     rows = traits.position_rows_beyond_context
     return 0 if rows is None else text.number("max_context") + rows
+
+
+def _embedding_extra(text: Fields, traits: Traits) -> int:
+    """Norm of the embedding, bias of the head, and rows that only the input table has (image tokens)."""
+    hidden, extra_rows = text.number("hidden"), text.exact("extra_input_embeddings", 0)
+    return traits.embedding_norms * hidden + (text.number("vocab") if traits.head_bias else 0) + extra_rows * hidden
 
 
 def _quant(text: Fields) -> tuple[Dtype | None, Dtype | None]:
@@ -280,7 +294,8 @@ def blocks_of(layers: Sequence[Layer]) -> tuple[Block, ...]:
     start = 0
     while start < len(layers):
         period, repeat = max(
-            ((p, _repeats(layers, start, p)) for p in range(1, 13)), key=lambda pr: (pr[0] * pr[1] if pr[1] > 1 else 0, -pr[0])
+            ((p, _repeats(layers, start, p)) for p in range(1, 13)),
+            key=lambda pr: (pr[0] * pr[1] if pr[1] > 1 else 0, -pr[0]),
         )
         blocks.append(Block(repeat=repeat, layers=tuple(layers[start : start + period])))
         start += period * repeat

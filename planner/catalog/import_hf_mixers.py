@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from planner.catalog.import_hf_fields import Fields
 from planner.catalog.import_hf_tables import Traits
-from planner.spec.model import CompressedAttention, LatentAttention, LinearAttention, SoftmaxAttention
+from planner.spec.model import CompressedAttention, CrossAttention, LatentAttention, LinearAttention, SoftmaxAttention
 
 
 def softmax(fields: Fields, traits: Traits, windowed: bool) -> SoftmaxAttention:
@@ -15,6 +15,7 @@ def softmax(fields: Fields, traits: Traits, windowed: bool) -> SoftmaxAttention:
     hidden, heads = fields.number("hidden"), fields.number("heads")
     bias = bool(fields.get("bias", traits.bias)) or bool(fields.get("all_bias", False))
     window = fields.get("window")
+    norm = traits.qk_norm or (traits.optional_qk_norm if fields.raw("use_qk_norm", False) else "")
     return SoftmaxAttention(
         heads=heads,
         kv_heads=fields.number("kv_heads", heads),
@@ -23,8 +24,8 @@ def softmax(fields: Fields, traits: Traits, windowed: bool) -> SoftmaxAttention:
         window=int(window) if windowed and window else None,
         bias=bias,
         output_bias=bias and (traits.output_bias or bool(fields.get("all_bias", False))),
-        qk_norm=bool(traits.qk_norm),
-        qk_norm_full=traits.qk_norm == "full",
+        qk_norm=bool(norm),
+        qk_norm_full=norm == "full",
         output_gate=bool(fields.raw("attn_output_gate", False)),
     )
 
@@ -42,13 +43,26 @@ def global_softmax(fields: Fields, traits: Traits, layer: int) -> SoftmaxAttenti
     indexed = bool(sparse.raw("sparse_attention_freq", [0] * (layer + 1))[layer])
     shape = {
         "head_dim": fields.exact("global_head_dim", local.head_dim),
-        "kv_heads": fields.exact("num_global_key_value_heads", local.kv_heads),
+        "kv_heads": _kv_heads_of(fields, layer, fields.exact("num_global_key_value_heads", local.kv_heads)),
         "keys_are_values": bool(fields.raw("attention_k_eq_v", False)),
         "index_heads": sparse.exact("sparse_num_index_heads", 0) if indexed else 0,
         "index_dim": sparse.exact("sparse_index_dim", 0) if indexed else 0,
         "index_top_k": sparse.exact("sparse_topk_blocks") * sparse.exact("sparse_block_size") if indexed else 0,
     }
     return SoftmaxAttention.model_validate(dict(local) | shape)
+
+
+def _kv_heads_of(fields: Fields, layer: int, usual: int) -> int:
+    per_layer = fields.raw("num_key_value_heads_per_layer")
+    return int(per_layer[layer]) if per_layer else usual
+
+
+def cross(fields: Fields) -> CrossAttention:
+    """Attention onto the encoder's output, with norms of q and k (Llama-3.2-Vision)."""
+    hidden, heads = fields.number("hidden"), fields.number("heads")
+    return CrossAttention(
+        heads=heads, kv_heads=fields.number("kv_heads", heads), head_dim=fields.number("head_dim", hidden // heads)
+    )
 
 
 def window_softmax(fields: Fields, traits: Traits) -> SoftmaxAttention:

@@ -5,7 +5,7 @@ Not a list of models: a `model_type` names an architecture that many checkpoints
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
@@ -65,14 +65,17 @@ HARMLESS: frozenset[str] = frozenset(
     router_aux_loss_coef output_router_logits num_hash_layers ep_size seq_aux aux_loss_alpha
     num_nextn_predict_layers mtp_num_hidden_layers num_mtp_modules
     vision_soft_tokens_per_image image_token_index expand use_qk_norm qk_norm_type
-    attention_multiplier embedding_multiplier residual_multiplier logits_scaling mla_use_nope
+    attention_multiplier embedding_multiplier residual_multiplier logits_scaling mla_use_nope use_cla
     attn_logit_softcapping final_logit_softcapping query_pre_attn_scalar cache_implementation
     """.split()
 )
 """Fields that change neither a weight count nor a cached element. Multi-token-prediction layers are not counted."""
 
 NEUTRAL: dict[str, object] = {
-    "hidden_size_per_layer_input": 0, "use_double_wide_mlp": False, "clip_qkv": None, "moe_intermediate_size_list": None,
+    "hidden_size_per_layer_input": 0,
+    "use_double_wide_mlp": False,
+    "clip_qkv": None,
+    "moe_intermediate_size_list": None,
 }
 """Structural fields that are understood only at the value that switches them off."""
 
@@ -106,6 +109,10 @@ class Traits:
     full_every: int = 0
     """Every n-th layer sees the whole context, the others the window; 0 = the window holds for all."""
     head_bias: bool = False
+    embedding_norms: int = 0
+    """Norm of the embedding, hidden-size vectors."""
+    optional_qk_norm: QkNorm = ""
+    """Norm of q and k where the config says `use_qk_norm`."""
     position_rows_beyond_context: int | None = None
     """Learned positions: rows the table has beyond the context; None = rotary or ALiBi."""
     head_dim: int = 0
@@ -116,7 +123,7 @@ class Traits:
 
 
 _LLAMA = Traits()
-_LAYER_NORM = Traits(norms=4, final_norms=2)
+_BIASED = Traits(bias=True, output_bias=True, gated=False, ffn_bias=True, norms=4, final_norms=2, tied=True)
 FAMILIES: dict[str, Traits] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
@@ -143,8 +150,9 @@ FAMILIES: dict[str, Traits] = {
     "gemma": Traits(tied=True, head_dim=256),
     "gemma2": Traits(norms=4, tied=True, full_every=2),
     "gemma3": Traits(qk_norm="head", norms=4, tied=True, full_every=6),
-    "gemma4_text": Traits(qk_norm="head", norms=4, moe_norms=7, tied=True, dense_beside_experts=True, layer_extra=1,
-                         router_scale=True),
+    "gemma4_text": Traits(
+        qk_norm="head", norms=4, moe_norms=7, tied=True, dense_beside_experts=True, layer_extra=1, router_scale=True
+    ),
     "olmo2": Traits(qk_norm="full"),
     "phi": Traits(bias=True, output_bias=True, gated=False, ffn_bias=True, norms=2, final_norms=2, head_bias=True),
     "falcon": Traits(gated=False, norms=2, final_norms=2, tied=True),
@@ -163,4 +171,23 @@ FAMILIES: dict[str, Traits] = {
     "mimo_v2_flash": Traits(router_bias=True, sinks="window"),
     "step3p7": Traits(router_bias=True),
     "nemotron_h": Traits(gated=False, norms=1, router_bias=True),
+    "nemotron": Traits(gated=False, norms=4, final_norms=2),
+    "opt": replace(_BIASED, position_rows_beyond_context=2),
+    "gpt": replace(_BIASED, position_rows_beyond_context=0),
+    "gpt_bigcode": replace(_BIASED, position_rows_beyond_context=0),
+    "bloom": replace(_BIASED, embedding_norms=2),
+    "starcoder2": _BIASED,
+    "gptj": Traits(gated=False, ffn_bias=True, norms=2, final_norms=2, head_bias=True),
+    "phimoe": Traits(bias=True, output_bias=True, norms=4, final_norms=2, head_bias=True),
+    "phi3small": replace(_BIASED, gated=True),
+    "cohere": Traits(norms=1, tied=True, optional_qk_norm="full"),
+    "dbrx": _LLAMA,
+    "grok-1": Traits(norms=4, tied=True),
+    "jamba": _LLAMA,
+    "mamba": Traits(norms=1, tied=True),
+    "minimax": _LLAMA,
+    "ernie4_5_moe": Traits(router_bias=True, tied=True),
+    "hunyuan_v1_moe": Traits(tied=True, optional_qk_norm="head"),
+    "mllama_text_model": _LLAMA,
+    "chameleon": Traits(qk_norm="full"),
 }

@@ -51,7 +51,11 @@ def _patch_merger_vit(vision: Fields, hidden: int) -> int:
 
 def _gated_vit(vision: Fields, hidden: int) -> int:
     """Gemma-4: gated networks, four norms and q, k norms per block, no biases, two position tables of 10,240 rows."""
-    width, inner, layers = vision.exact("hidden_size"), vision.exact("intermediate_size"), vision.exact("num_hidden_layers")
+    width, inner, layers = (
+        vision.exact("hidden_size"),
+        vision.exact("intermediate_size"),
+        vision.exact("num_hidden_layers"),
+    )
     heads_width = vision.exact("num_attention_heads") * vision.exact("head_dim")
     block = 4 * width * heads_width + 3 * width * inner + 4 * width + 2 * vision.exact("head_dim")
     patch = 3 * vision.exact("patch_size") ** 2 * width + 2 * 10240 * width
