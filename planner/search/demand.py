@@ -1,0 +1,82 @@
+"""Demand: which request classes may share a pool, and how much each group asks for. Not how it is served.
+
+Open classes of one model are evaluated together, in the proportions of the scenario, and each alone; so the solver may
+give them one pool or several. A job and a closed loop stand alone. With profiles the busiest step of each class counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from planner import traffic
+from planner.spec.requests import Requests
+from planner.spec.scenario import Scenario
+from planner.spec.slo import Slo
+from planner.spec.workload import RequestClass
+from planner.traffic import Offered, Traffic
+
+Kind = Literal["open", "job", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A group of classes of one model. demand: requests per second, or in flight for a closed loop; None = no rate set."""
+
+    name: str
+    model: str
+    kind: Kind
+    classes: tuple[RequestClass, ...]
+    offered: tuple[Offered, ...]
+    traffic: Traffic
+    demand: float | None
+
+    @property
+    def slos(self) -> dict[str, Slo]:
+        return {one.name: one.slo for one in self.classes}
+
+    @property
+    def output_tokens(self) -> float:
+        """Mean per request over the group, weighted by rate."""
+        weights = [one.peak_per_s or 1.0 for one in self.offered]
+        return sum(w * one.output_tokens for w, one in zip(weights, self.offered, strict=True)) / sum(weights)
+
+    @property
+    def input_tokens(self) -> float:
+        """Mean per request over the group, weighted by rate."""
+        weights = [one.peak_per_s or 1.0 for one in self.offered]
+        return sum(w * one.input_tokens for w, one in zip(weights, self.offered, strict=True)) / sum(weights)
+
+    def draw(self, *, seed: int, requests: int | None = None, factor: float = 1.0) -> Requests:
+        """The group's requests at `factor` times its demand."""
+        return self.traffic.draw(seed=seed, requests=requests, rate_scale=factor)
+
+
+def loads(scenario: Scenario, folder: Path) -> tuple[Load, ...]:
+    """All groups that may share a pool, in the order of the scenario's models and classes."""
+    return tuple(load for key in scenario.models for load in _of_model(scenario, key, folder))
+
+
+def load_of(classes: tuple[RequestClass, ...], folder: Path) -> Load:
+    """One group."""
+    drawn = traffic.load(classes, folder).at_peak()
+    offered = drawn.offered()
+    kind: Kind = "closed" if offered[0].concurrency else "open" if _is_open(classes[0]) else "job"
+    rates = [one.peak_per_s for one in offered if one.peak_per_s]
+    demand = float(offered[0].concurrency) if kind == "closed" else sum(rates) if len(rates) == len(offered) else None
+    return Load("+".join(one.name for one in classes), classes[0].model, kind, classes, offered, drawn, demand)
+
+
+def _of_model(scenario: Scenario, key: str, folder: Path) -> Iterator[Load]:
+    mine = tuple(one for one in scenario.classes if one.model == key)
+    together = tuple(one for one in mine if _is_open(one))
+    if len(together) > 1:
+        yield load_of(together, folder)
+    yield from (load_of((one,), folder) for one in mine)
+
+
+def _is_open(one: RequestClass) -> bool:
+    """A preset may carry arrivals of its own, which are open; so are the times of a trace."""
+    return one.arrivals is None or one.arrivals.rate_per_s is not None

@@ -1,0 +1,233 @@
+"""Rules: what makes a pool configuration legal, one small judge each, and admission by all of them. Not whether it is good.
+
+A rule looks at one candidate and answers with a Verdict in words and numbers. New limits are new rules; rules from
+elsewhere come through the entry point group `serveplan.rule` when a setting names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from planner.perf.memory import Memory, memory_of
+from planner.registry import Registry
+from planner.search.setting import Setting, Site
+from planner.search.space import Candidate
+from planner.spec.model import Attention, CrossAttention, DenseFfn, Model, MoeFfn, SoftmaxAttention
+
+FP8_BLOCK = 128
+"""Rows of a scale block in checkpoints that ship in fp8 (DeepSeek-V3, 2412.19437, section 3.3); kernels split whole blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A rule's word on one candidate; numbers are the ones the reason speaks of."""
+
+    ok: bool
+    rule: str = ""
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    candidate: Candidate
+    verdict: Verdict
+
+
+Rule = Callable[[Candidate, Setting], Verdict]
+RULES: Registry[Rule] = Registry("rule")
+PASSED = Verdict(True)
+ORDER = (
+    "inventory", "replica-size", "whole-nodes", "pipeline-layers", "scale-up", "heads", "kv-heads", "ffn-width",
+    "experts", "fp8-blocks", "number-format", "context", "weights-fit", "kv-fits",
+)  # fmt: skip
+"""Cheap before costly; the first refusal is the one that is told."""
+
+
+def admit(candidates: Iterable[Candidate], setting: Setting) -> Iterator[Candidate | Refused]:
+    """Each candidate as it came, or refused with the verdict of the first rule that is against it."""
+    rules = [RULES.get(name) for name in ORDER]
+    for candidate in candidates:
+        verdict = next((v for rule in rules if not (v := rule(candidate, setting)).ok), PASSED)
+        yield candidate if verdict.ok else Refused(candidate, verdict)
+
+
+def refuse(rule: str, reason: str, **numbers: float) -> Verdict:
+    return Verdict(False, rule, reason, numbers)
+
+
+def _parts(candidate: Candidate, setting: Setting) -> tuple[Model, Site]:
+    return setting.models[candidate.model], setting.sites[candidate.site]
+
+
+@RULES.register("inventory")
+def inventory(c: Candidate, setting: Setting) -> Verdict:
+    """One replica fits into the nodes of its type."""
+    _, site = _parts(c, setting)
+    if c.gpus <= site.gpus:
+        return PASSED
+    reason = f"a replica of {c.gpus} accelerators is larger than the {site.gpus} of {site.name}"
+    return refuse("inventory", reason, needed=c.gpus, available=site.gpus)
+
+
+@RULES.register("replica-size")
+def replica_size(c: Candidate, setting: Setting) -> Verdict:
+    """A replica stays within the limits that the scenario sets on accelerators."""
+    limits = (setting.scenario.search.max_gpus_per_replica, setting.scenario.limits.gpus)
+    limit = min((n for n in limits if n), default=c.gpus)
+    if c.gpus <= limit:
+        return PASSED
+    return refuse("replica-size", f"a replica of {c.gpus} accelerators exceeds the limit of {limit}", needed=c.gpus, limit=limit)
+
+
+@RULES.register("whole-nodes")
+def whole_nodes(c: Candidate, setting: Setting) -> Verdict:
+    """A replica larger than a node takes whole nodes."""
+    _, site = _parts(c, setting)
+    if c.gpus <= site.per_node or c.gpus % site.per_node == 0:
+        return PASSED
+    reason = f"{c.gpus} accelerators do not fill whole nodes of {site.per_node}"
+    return refuse("whole-nodes", reason, gpus=c.gpus, per_node=site.per_node)
+
+
+@RULES.register("pipeline-layers")
+def pipeline_layers(c: Candidate, setting: Setting) -> Verdict:
+    """Every pipeline stage has a layer."""
+    layers = len(setting.models[c.model].layers)
+    if c.pp <= layers:
+        return PASSED
+    return refuse("pipeline-layers", f"{c.pp} pipeline stages for {layers} layers", pp=c.pp, layers=layers)
+
+
+@RULES.register("scale-up")
+def scale_up(c: Candidate, setting: Setting) -> Verdict:
+    """Tensor parallelism stays where the fast links are."""
+    _, site = _parts(c, setting)
+    if c.tp <= site.reach:
+        return PASSED
+    reason = f"tp {c.tp} leaves the scale-up domain of {site.reach} accelerators of {site.name}"
+    return refuse("scale-up", reason, tp=c.tp, domain=site.reach)
+
+
+def _mixers(model: Model) -> list[Attention]:
+    return list(dict.fromkeys(layer.attention for layer in model.layers if layer.attention is not None))
+
+
+@RULES.register("heads")
+def heads(c: Candidate, setting: Setting) -> Verdict:
+    """Tensor parallelism gives every rank the same number of query heads."""
+    for mixer in _mixers(setting.models[c.model]):
+        if mixer.heads % c.tp:
+            return refuse("heads", f"{mixer.heads} attention heads do not divide by tp {c.tp}", heads=mixer.heads, tp=c.tp)
+    return PASSED
+
+
+@RULES.register("kv-heads")
+def kv_heads(c: Candidate, setting: Setting) -> Verdict:
+    """Key/value heads are split evenly, or each is copied to the same number of ranks."""
+    for mixer in _mixers(setting.models[c.model]):
+        if isinstance(mixer, SoftmaxAttention | CrossAttention) and mixer.kv_heads % c.tp and c.tp % mixer.kv_heads:
+            reason = f"{mixer.kv_heads} KV heads can neither be split nor copied evenly over tp {c.tp}"
+            return refuse("kv-heads", reason, kv_heads=mixer.kv_heads, tp=c.tp)
+    return PASSED
+
+
+def _ffns(model: Model) -> list[DenseFfn | MoeFfn]:
+    return list(dict.fromkeys(layer.ffn for layer in model.layers if layer.ffn is not None))
+
+
+@RULES.register("ffn-width")
+def ffn_width(c: Candidate, setting: Setting) -> Verdict:
+    """Feed-forward widths divide by the ranks that share them."""
+    for ffn in _ffns(setting.models[c.model]):
+        over = c.tp if isinstance(ffn, DenseFfn) else max(1, c.tp * c.dp // c.ep)
+        if ffn.inner % over:
+            return refuse("ffn-width", f"a feed-forward width of {ffn.inner} does not divide by {over}", width=ffn.inner, over=over)
+    return PASSED
+
+
+@RULES.register("experts")
+def experts(c: Candidate, setting: Setting) -> Verdict:
+    """Expert parallelism needs experts, whole groups of ranks, and the same number of experts on each."""
+    if c.ep == 1:
+        return PASSED
+    counts = [ffn.experts for ffn in _ffns(setting.models[c.model]) if isinstance(ffn, MoeFfn)]
+    if not counts:
+        return refuse("experts", f"ep {c.ep} for a model without experts", ep=c.ep)
+    if (c.tp * c.dp) % c.ep:
+        return refuse("experts", f"ep {c.ep} does not divide tp x dp = {c.tp * c.dp}", ep=c.ep, ranks=c.tp * c.dp)
+    if odd := [n for n in counts if n % c.ep]:
+        return refuse("experts", f"{odd[0]} experts do not divide by ep {c.ep}", experts=odd[0], ep=c.ep)
+    return PASSED
+
+
+@RULES.register("fp8-blocks")
+def fp8_blocks(c: Candidate, setting: Setting) -> Verdict:
+    """A checkpoint that ships in fp8 is cut between its scale blocks, not through them."""
+    model = setting.models[c.model]
+    if c.weights != "fp8" or model.native_dtype != "fp8":
+        return PASSED
+    for ffn in _ffns(model):
+        width = ffn.inner // (c.tp if isinstance(ffn, DenseFfn) else max(1, c.tp * c.dp // c.ep))
+        if width % FP8_BLOCK:
+            reason = f"{width} feed-forward columns per rank cut through the fp8 scale blocks of {FP8_BLOCK}"
+            return refuse("fp8-blocks", reason, width=width, block=FP8_BLOCK)
+    return PASSED
+
+
+@RULES.register("number-format")
+def number_format(c: Candidate, setting: Setting) -> Verdict:
+    """The accelerator computes in the weight format or in one that holds its values; an fp8 cache needs fp8 units."""
+    _, site = _parts(c, setting)
+    peak = site.accelerator.peak
+    native = {"fp32": peak.fp32_flop_per_s, "bf16": peak.bf16_flop_per_s, "fp16": peak.fp16_flop_per_s,
+              "fp8": peak.fp8_flop_per_s, "int8": peak.int8_flop_per_s}  # fmt: skip
+    if c.kv in ("fp8", "bf16") and not native[c.kv]:
+        return refuse("number-format", f"{site.accelerator.name} has no {c.kv} units for the KV cache")
+    if c.weights == "bf16" and not native["bf16"]:
+        return refuse("number-format", f"{site.accelerator.name} does not compute in bf16")
+    if not any((native.get(c.weights), native["bf16"], native["fp16"])):
+        return refuse("number-format", f"{site.accelerator.name} cannot run {c.weights} weights")
+    return PASSED
+
+
+@RULES.register("context")
+def context(c: Candidate, setting: Setting) -> Verdict:
+    """The model's context holds the longest request of its classes."""
+    model, longest = setting.models[c.model], setting.longest[c.model]
+    if not model.max_context or longest <= model.max_context:
+        return PASSED
+    reason = f"the longest request has {longest} tokens, {model.name} takes {model.max_context}"
+    return refuse("context", reason, longest=longest, max_context=model.max_context)
+
+
+def memory(c: Candidate, setting: Setting) -> Memory:
+    """Memory of one accelerator of the candidate."""
+    model, site = _parts(c, setting)
+    return memory_of(model, c.pool(setting), site.hardware, setting.profile)
+
+
+@RULES.register("weights-fit")
+def weights_fit(c: Candidate, setting: Setting) -> Verdict:
+    """Weights, activations and buffers leave room on every accelerator."""
+    found = memory(c, setting)
+    if found.kv_bytes > 0:
+        return PASSED
+    _, site = _parts(c, setting)
+    reason = (
+        f"{c.weights} weights take {found.weights_bytes / 1e9:.1f} GB per accelerator and the engine may use "
+        f"{found.usable_bytes / 1e9:.1f} GB of {site.accelerator.name}"
+    )
+    return refuse("weights-fit", reason, weights_bytes=found.weights_bytes, usable_bytes=found.usable_bytes)
+
+
+@RULES.register("kv-fits")
+def kv_fits(c: Candidate, setting: Setting) -> Verdict:
+    """The KV cache of one rank holds the longest request."""
+    found, longest = memory(c, setting), setting.longest[c.model]
+    room = found.kv_tokens // c.dp
+    if room >= longest:
+        return PASSED
+    reason = f"the KV cache holds {room} tokens, the longest request has {longest}"
+    return refuse("kv-fits", reason, kv_tokens=room, longest=longest)

@@ -1,0 +1,103 @@
+"""Setting: a scenario with every catalog entry it names looked up, frozen, ready to travel to worker processes. No choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.catalog.catalog import Catalog
+from planner.perf.hardware import Hardware
+from planner.search.demand import Load, loads
+from planner.spec.engine import EngineProfile
+from planner.spec.hardware import Accelerator, Node
+from planner.spec.model import Model
+from planner.spec.scenario import NodeType, Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One node type of the fleet with what the catalog says of it."""
+
+    name: str
+    entry: NodeType
+    hardware: Hardware
+
+    @property
+    def node(self) -> Node:
+        return self.hardware.node
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self.hardware.accelerator
+
+    @property
+    def per_node(self) -> int:
+        return self.node.accelerators
+
+    @property
+    def gpus(self) -> int:
+        return self.entry.count * self.node.accelerators
+
+    @property
+    def reach(self) -> int:
+        """Accelerators that one scale-up link joins; inside a node the host's links join the rest, only slower."""
+        return min(self.gpus, max(self.node.scaleup_domain, self.node.accelerators))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """models: by key of the scenario. sites: by name of the node type, in the scenario's order.
+
+    longest: tokens of the longest request (input and output) that each model meets in the probes.
+    """
+
+    scenario: Scenario
+    folder: Path
+    models: Mapping[str, Model]
+    sites: Mapping[str, Site]
+    profile: EngineProfile
+    loads: tuple[Load, ...]
+    longest: Mapping[str, int]
+    catalog_hash: str
+
+    @property
+    def seed(self) -> int:
+        return self.scenario.search.seed
+
+
+def resolve(scenario: Scenario, catalog: Catalog, folder: Path) -> Setting:
+    """Look up everything that the scenario names; BadInput when the catalog does not know it."""
+    sites = (_site(entry, catalog) for entry in scenario.fleet.nodes)
+    groups = loads(scenario, folder)
+    return Setting(
+        scenario=scenario,
+        folder=folder,
+        models={key: catalog.model(served.model) for key, served in scenario.models.items()},
+        sites={site.name: site for site in sites},
+        profile=_profile(scenario, catalog),
+        loads=groups,
+        longest={key: _longest(scenario, [load for load in groups if load.model == key]) for key in scenario.models},
+        catalog_hash=catalog.content_hash(),
+    )
+
+
+def _profile(scenario: Scenario, catalog: Catalog) -> EngineProfile:
+    """The engine's profile with what the scenario overrides."""
+    profile, fraction = catalog.engine(scenario.engine.name, scenario.engine.version), scenario.engine.memory_fraction
+    if fraction is None:
+        return profile
+    return profile.model_copy(update={"memory": profile.memory.model_copy(update={"fraction": fraction})})
+
+
+def _longest(scenario: Scenario, groups: list[Load]) -> int:
+    drawn = [g.draw(seed=scenario.search.seed, requests=scenario.search.requests_per_probe) for g in groups]
+    return max((int((d.input_tokens + d.output_tokens).max()) for d in drawn), default=0)
+
+
+def _site(entry: NodeType, catalog: Catalog) -> Site:
+    node = catalog.node(entry.node)
+    scaleup = catalog.fabric(node.scaleup_fabric) if node.scaleup_fabric else None
+    scaleout = catalog.fabric(node.scaleout_fabric) if node.scaleout_fabric else None
+    hardware = Hardware(catalog.accelerator(node.accelerator), node, scaleup, scaleout)
+    return Site(entry.name or entry.node, entry, hardware)
