@@ -1,0 +1,150 @@
+"""Stream: one request class ready to draw, preset looked up and trace read. Not the merging of several classes.
+
+Each class has its own random streams, seeded by (seed, class name, purpose): another class, another rate or a longer
+draw never changes its requests; a longer draw only goes on where a shorter one ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.spec.requests import Floats, Ints
+from planner.spec.workload import Arrivals, Lengths
+from planner.traffic import arrivals as process
+from planner.traffic.lengths import mean_tokens, token_pairs
+from planner.traffic.recorded import Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a class asks for. Rates in requests per second, tokens are means per request.
+
+    rate_per_s: mean over the profile or trace; of a job with a deadline, the rate that meets it; None when the class
+    sets no rate (closed loop, job without deadline, trace without a span). peak_per_s: rate in the busiest step of the
+    profile, else the same. concurrency: 0 unless closed loop. requests: size of a job or as the class says, else None.
+    """
+
+    name: str
+    model: str
+    rate_per_s: float | None
+    peak_per_s: float | None
+    input_tokens: float
+    output_tokens: float
+    concurrency: int = 0
+    requests: int | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The first requests of one stream: arrival_s float64 [n] not falling, input_tokens and output_tokens int64 [n]."""
+
+    arrival_s: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One class: lengths from a distribution or from `recorded`, times from `arrivals` or (None) as recorded."""
+
+    name: str
+    model: str
+    lengths: Lengths | None
+    recorded: Recorded | None
+    arrivals: Arrivals | None
+    requests: int | None
+    trace_scale: float = 1.0
+
+    @property
+    def concurrency(self) -> int:
+        """Requests kept in flight; 0 unless this is a closed loop."""
+        return (self.arrivals.concurrency or 0) if self.arrivals else 0
+
+    @property
+    def is_open(self) -> bool:
+        """True when requests come in their own time: neither a closed loop nor a job."""
+        return self.arrivals is None or self.arrivals.rate_per_s is not None
+
+    @property
+    def available(self) -> int | None:
+        """Rows of a trace played in its own times; None when requests never run out."""
+        return len(self.recorded) if self.recorded is not None and self.arrivals is None else None
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Mean rate of an open loop; None for other streams and for a trace without a span."""
+        if self.arrivals is None:
+            rate = self.recorded.rate_per_s if self.recorded is not None else None
+            return None if rate is None else rate * self.trace_scale
+        return process.mean_rate_per_s(self.arrivals) if self.is_open else None
+
+    @property
+    def peak_per_s(self) -> float | None:
+        """Rate in the busiest step of the profile; the mean rate without one."""
+        if self.arrivals is not None and self.is_open:
+            return process.peak_rate_per_s(self.arrivals)
+        return self.rate_per_s
+
+    @property
+    def mean_tokens(self) -> tuple[float, float]:
+        """Mean input and output tokens per request."""
+        if self.lengths is not None:
+            return mean_tokens(self.lengths.input), mean_tokens(self.lengths.output)
+        assert self.recorded is not None  # a stream has lengths or a trace
+        return float(self.recorded.input_tokens.mean()), float(self.recorded.output_tokens.mean())
+
+    def draw(self, n: int, seed: int, rate_scale: float) -> Drawn:
+        """The first n requests (fewer when a trace ends); jobs and closed loops all arrive at 0."""
+        return Drawn(self._times(n, seed, rate_scale), *self._tokens(n, seed))
+
+    def _times(self, n: int, seed: int, rate_scale: float) -> Floats:
+        if self.arrivals is None:
+            return self._replay(seed)[:n] / (self.trace_scale * rate_scale)
+        if not self.is_open:
+            return np.zeros(n)
+        gaps = process.unit_gaps(self._random(seed, "gaps"), self.arrivals.cv, n)
+        return process.open_loop(self.arrivals, gaps, rate_scale)
+
+    def _replay(self, seed: int) -> Floats:
+        """Recorded times; times rounded to a grid are spread evenly over it, or bursts appear that never were."""
+        assert self.recorded is not None  # a stream has arrivals or a trace
+        times = self.recorded.arrival_s
+        assert times is not None  # load() refuses a trace without times and arrivals
+        if self.recorded.grid_s == 0:
+            return times
+        return np.sort(times + self.recorded.grid_s * self._random(seed, "jitter").random(len(times)))
+
+    def _tokens(self, n: int, seed: int) -> tuple[Ints, Ints]:
+        random = self._random(seed, "lengths")
+        if self.lengths is not None:
+            return token_pairs(self.lengths, random.standard_normal((n, 2)))
+        assert self.recorded is not None
+        rows = np.arange(min(n, len(self.recorded)))
+        if self.arrivals is not None:  # lengths of a trace under another arrival process: rows drawn with replacement
+            rows = np.floor(random.random(n) * len(self.recorded)).astype(np.int64)
+        return self.recorded.input_tokens[rows], self.recorded.output_tokens[rows]
+
+    def _random(self, seed: int, purpose: str) -> np.random.Generator:
+        digest = hashlib.sha256(f"{seed}/{self.name}/{purpose}".encode()).digest()
+        return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+    def offered(self) -> Offered:
+        """What this class asks for."""
+        deadline = self.arrivals.deadline_s if self.arrivals else None
+        rate, peak = self.rate_per_s, self.peak_per_s
+        if deadline and self.requests:
+            rate = peak = self.requests / deadline
+        return Offered(
+            self.name, self.model, rate, peak, *self.mean_tokens, self.concurrency, self.requests, deadline
+        )  # fmt: skip
+
+    def at_peak(self) -> Stream:
+        """The same stream without profile, at the rate of its busiest step."""
+        if self.arrivals is None or not self.arrivals.profile:
+            return self
+        flat = self.arrivals.model_copy(update={"rate_per_s": self.peak_per_s, "profile": ()})
+        return replace(self, arrivals=flat)
