@@ -1,7 +1,18 @@
 """Review: reading plans, comparing them and checking them under version control. Reads Plan only, never plans."""
 
-from planner.review.check import check, tolerances_of
+from planner.review.check import check, scenario_of, tolerances_of
 from planner.review.difference import Change, Diff, diff
 from planner.review.document import dump_plan, parse_plan, read_plan, write_plan
 
-__all__ = ["Change", "Diff", "check", "diff", "dump_plan", "parse_plan", "read_plan", "tolerances_of", "write_plan"]
+__all__ = [
+    "Change",
+    "Diff",
+    "check",
+    "diff",
+    "dump_plan",
+    "parse_plan",
+    "read_plan",
+    "scenario_of",
+    "tolerances_of",
+    "write_plan",
+]

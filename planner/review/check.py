@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
+from planner.errors import BadInput
 from planner.review.difference import Change, Diff, diff
+from planner.review.document import problems_of
 from planner.spec.plan import Plan
-from planner.spec.scenario import Tolerances
+from planner.spec.scenario import Scenario, Tolerances
 
 
 def check(plan: Plan, replan: Plan, tolerances: Tolerances | None = None) -> Diff:
@@ -18,9 +22,17 @@ def check(plan: Plan, replan: Plan, tolerances: Tolerances | None = None) -> Dif
     return Diff((*_broken_promises(plan), *found.changes), found.notes)
 
 
+def scenario_of(plan: Plan, file: str = "") -> Scenario:
+    """The scenario that the plan answers, to plan it again; BadInput when this version does not know a field of it."""
+    try:
+        return Scenario.model_validate(plan.scenario)
+    except ValidationError as error:
+        raise BadInput(*problems_of(error, file, "scenario")) from error
+
+
 def tolerances_of(plan: Plan) -> Tolerances:
     """The tolerances that the plan's scenario states."""
-    return Tolerances.model_validate(plan.scenario.get("check", {}), by_alias=True, by_name=True)
+    return Tolerances.model_validate(plan.scenario.get("check", {}))
 
 
 def _broken_promises(plan: Plan) -> Iterator[Change]:

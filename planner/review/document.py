@@ -35,7 +35,12 @@ def parse_plan(text: str, file: str = "") -> Plan:
     try:
         return Plan.model_validate(data, extra="ignore")
     except ValidationError as error:
-        raise BadInput(*(Problem(_message(e["loc"], e["msg"]), Where(file)) for e in error.errors())) from error
+        raise BadInput(*problems_of(error, file)) from error
+
+
+def problems_of(error: ValidationError, file: str, *inside: str) -> list[Problem]:
+    """Every mistake that pydantic found, `inside` being the fields above it."""
+    return [Problem(_message((*inside, *e["loc"]), e["msg"]), Where(file)) for e in error.errors()]
 
 
 def dump_plan(plan: Plan) -> str:

@@ -81,8 +81,9 @@ def test_an_attainment_promise_is_a_share_of_requests() -> None:
 @pytest.mark.parametrize(
     ("shown", "wanted"),
     [
-        (seconds(0.00085), "0.85 ms"), (seconds(0.612), "612 ms"), (seconds(1.234), "1.23 s"), (seconds(245.0), "245 s"),
-        (seconds(0), "0 ms"), (money(1234.5), "$1,234"), (money(13.756), "$13.76"), (money(0.0042), "$0.0042"),
+        (seconds(0.00085), "0.85 ms"), (seconds(0.612), "612 ms"), (seconds(1.234), "1.23 s"),
+        (seconds(245.0), "245 s"), (seconds(0), "0 ms"),
+        (money(1234.5), "$1,234"), (money(13.756), "$13.76"), (money(0.0042), "$0.0042"),
         (money(0), "$0.00"), (power(870), "870 W"), (power(12_400), "12.4 kW"), (power(3.1e6), "3.10 MW"),
         (share(0.412), "41 %"), (share(0.0251), "2.5 %"), (share(0), "0 %"), (share(-0.2), "-20 %"),
         (goal_text("joules_per_token", 0.51), "0.51 J/token"), (goal_text("goodput", 12345.0), "12,345 requests/s"),

@@ -1,0 +1,43 @@
+"""App: the list of commands and the options that stand before them. Commands import what is heavy when they run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from planner import __version__
+from planner.cli import catalog, check, diff, init, plan, report, schema
+
+HELP = """Plan how to serve AI models: what to run, on what, how many, at what cost, and how sure that is.
+
+Works offline. Results go to stdout, progress to stderr. Exit codes: 0 done, 1 difference found, 2 bad input,
+3 infeasible, 4 stopped at a limit, 70 our bug, 130 interrupted.
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"serveplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an internal error.")] = False,
+) -> None:
+    from planner.cli.owner import refuse_second_owner
+
+    refuse_second_owner()
+
+
+for command in (plan.plan, report.report, diff.diff, check.check, schema.schema, init.init):
+    app.command()(command)
+app.add_typer(catalog.app, name="catalog")

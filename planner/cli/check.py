@@ -1,0 +1,45 @@
+"""serveplan check: do committed plans still stand?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli.options import CatalogDirs, Jobs, Json, NoColor, Quiet, TimeLimit
+
+
+def check(
+    plans: Annotated[list[Path], typer.Argument(metavar="PLAN...", help="plan.json files", show_default=False)],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where trace files are; default the folder of the plan.")
+    ] = None,
+    catalog: CatalogDirs = None,
+    jobs: Jobs = None,
+    time_limit: TimeLimit = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Plan again and say whether the plans still stand.
+
+    Exit code 1 when one does not: the fresh plan differs, or the committed one breaks a promise.
+    """
+    from planner.cli.output import print_json, print_text
+    from planner.cli.planning import Run, make_plan, open_catalog
+    from planner.review import check, read_plan, scenario_of
+
+    opened = open_catalog(catalog)
+    found = {}
+    for file in plans:
+        old = read_plan(file)
+        run = Run(old.seed, jobs, time_limit, None, quiet, no_color)
+        new = make_plan(scenario_of(old, str(file)), folder or file.parent, opened, run)
+        found[str(file)] = check(old, new)
+    if json:
+        print_json({file: one.as_dict() for file, one in found.items()})
+    else:
+        print_text("\n".join(f"{file}: {one or 'stands'}" for file, one in found.items()))
+    if any(found.values()):
+        raise typer.Exit(1)

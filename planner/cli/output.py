@@ -1,0 +1,84 @@
+"""Output: where results and progress go. Results to stdout, progress to stderr; a closed pipe is no error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+LINE_EVERY_S = 5.0
+
+
+def print_text(text: str) -> None:
+    """Write a result to stdout; when the reader has gone, say nothing more."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(document: Any) -> None:
+    print_text(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def note(text: str, quiet: bool = False) -> None:
+    """A line about the work, not its result."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def terminal_width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def wants_color(no_color: bool) -> bool:
+    """True on a terminal unless --no-color, NO_COLOR (no-color.org) or a dumb terminal forbids it."""
+    forbidden = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not forbidden
+
+
+class Progress:
+    """Progress on stderr: a bar on a terminal, else a line every few seconds. Call it with (done, total, what)."""
+
+    def __init__(self, quiet: bool = False, no_color: bool = False):
+        self._quiet, self._last_s, self._what = quiet, time.monotonic(), ""
+        self._bar = None if quiet or not sys.stderr.isatty() else _bar(no_color)
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=what)
+        elif not self._quiet:
+            self._line(done, total, what)
+
+    def _line(self, done: int, total: int, what: str) -> None:
+        now_s = time.monotonic()
+        if what != self._what or now_s - self._last_s >= LINE_EVERY_S or done == total:
+            self._what, self._last_s = what, now_s
+            note(f"{what}: {done}/{total}")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar(no_color: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = Bars(*columns, console=Console(stderr=True, no_color=no_color or None), transient=True)
+    bars.add_task("starting", total=None)
+    return bars

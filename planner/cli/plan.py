@@ -1,0 +1,45 @@
+"""serveplan plan: from a scenario to plan.json and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli.options import CatalogDirs, Jobs, Json, NoColor, Quiet, ScenarioFile, Seed, TimeLimit
+
+STOPPED_AT_LIMIT = 4
+
+
+def plan(
+    scenario: ScenarioFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write plan.json here.")] = None,
+    journal: Annotated[
+        Path | None, typer.Option("--journal", metavar="FILE", help="Keep finished evaluations in this file.")
+    ] = None,
+    catalog: CatalogDirs = None,
+    seed: Seed = None,
+    jobs: Jobs = None,
+    time_limit: TimeLimit = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Plan a scenario and print the plan."""
+    from planner.catalog import load_scenario
+    from planner.cli.output import note, print_text, terminal_width, wants_color
+    from planner.cli.planning import Run, make_plan, open_catalog
+    from planner.report.terminal import as_text
+    from planner.review import dump_plan, write_plan
+
+    opened = open_catalog(catalog)
+    asked = load_scenario(scenario, opened)
+    run = Run(seed, jobs, time_limit, journal, quiet, no_color)
+    answer = make_plan(asked.scenario, asked.folder, opened, run)
+    if output is not None:
+        write_plan(answer, output)
+        note(f"wrote {output}", quiet)
+    print_text(dump_plan(answer) if json else as_text(answer, terminal_width(), wants_color(no_color)))
+    if answer.status != "optimal":
+        raise typer.Exit(STOPPED_AT_LIMIT)
