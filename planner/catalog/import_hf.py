@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from planner.catalog import import_hf_mixers as mixers
+from planner.catalog.import_hf_ffn import dense, has_experts, mixture, native_dtype
 from planner.catalog.import_hf_fields import Fields
 from planner.catalog.import_hf_tables import FAMILIES, HARMLESS, Traits
 from planner.catalog.import_hf_vision import vision_encoder
-from planner.errors import BadInput, Problem, did_you_mean
+from planner.errors import BadInput, Problem, Where, did_you_mean
 from planner.spec.base import yaml_name
-from planner.spec.model import Attention, Block, CrossAttention, DenseFfn, Encoder, Ffn, Layer, Model, MoeFfn
-from planner.spec.precision import Dtype
+from planner.spec.model import Attention, Block, CrossAttention, DenseFfn, Encoder, Layer, Model
 
 FULL, WINDOW, LINEAR, NOTHING = "full", "window", "linear", "nothing"
 _TYPE_NAMES = {
@@ -27,41 +27,42 @@ _TYPE_NAMES = {
     "*": FULL, "M": LINEAR, "-": NOTHING, "E": NOTHING,
 }  # fmt: skip
 _SINGLE = {"attention": "", "mamba": "", "moe": "moe", "mlp": "dense", "*": "", "M": "", "-": "dense", "E": "moe"}
-_QUANT_METHODS: dict[str, tuple[Dtype | None, Dtype | None]] = {
-    "fp8": ("fp8", None), "mxfp4": (None, "mxfp4"), "compressed-tensors": (None, "int4"), "gptq": ("int4", None),
-    "awq": ("int4", None), "modelopt": (None, None),
-}  # fmt: skip
-"""quant_method -> (format of the checkpoint, format of the routed experts); None = as torch_dtype says."""
 
 
 def import_config(config: Mapping[str, Any], name: str, encoder: Encoder | None = None) -> Model:
     """Model of a config.json; BadInput names each field that is missing or not understood.
 
-    `encoder` completes configs of vision models that do not describe their tower. Figures about the checkpoint
-    (published counts, source) are the caller's to add: the source given here is the config itself.
+    `encoder` completes configs of vision models that do not describe their tower. Published counts are the caller's
+    to add: the source given here is the config itself.
     """
-    top = Fields(config, name)
-    text = Fields(_text_part(config), name)
-    traits = _traits(text, config)
-    layers = _layers(text, traits)
+    try:
+        return _import(config, name, encoder)
+    except ValidationError as error:
+        places = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+        raise BadInput(*(Problem(f"{place}: {said}", Where(name)) for place, said in places)) from None
+
+
+def _import(config: Mapping[str, Any], name: str, encoder: Encoder | None) -> Model:
+    top, text = Fields(config, name), Fields(_text_part(config), name)
+    family = _family(text, config)
+    traits = FAMILIES[family]
     model = Model(
         name=name,
-        hf_id=str(top.raw("_hub_id", "")),
-        family=str(text.raw("model_type")),
+        hf_id=str(config.get("_hub_id", "")),
+        family=family,
         hidden=text.number("hidden"),
         vocab=text.number("vocab"),
-        tied_embeddings=bool(text.get("tied", config.get("tie_word_embeddings", traits.tied))),
+        tied_embeddings=bool(text.get("tied", traits.tied)),
         learned_positions=_positions(text, traits),
         embedding_parameters_extra=_embedding_extra(text, traits),
         final_norms=traits.final_norms,
         max_context=text.number("max_context", 0),
-        native_dtype=_native_dtype(text, top),
-        blocks=blocks_of(layers),
+        native_dtype=native_dtype(text),
+        blocks=blocks_of(_layers(text, traits)),
         encoder=encoder or vision_encoder(top, text.number("hidden")),
-        source=f"config.json: {config.get('_source', config.get('_hub_id', name))}",
+        source=f"config.json: {config.get('_source') or config.get('_hub_id') or name}",
     )
     text.refuse_unread()
-    _refuse_unread_top(config)
     return model
 
 
@@ -74,24 +75,17 @@ def _text_part(config: Mapping[str, Any]) -> dict[str, Any]:
     return beside | dict(nested)
 
 
-def _refuse_unread_top(config: Mapping[str, Any]) -> None:
-    """The top level of a nested config may hold the parts and harmless fields only (they were merged into the text)."""
-    for part in ("text_config", "vision_config"):
-        if part in config and not isinstance(config[part], Mapping):
-            raise BadInput(Problem(f"{part}: expected an object"))
-
-
-def _traits(text: Fields, config: Mapping[str, Any]) -> Traits:
+def _family(text: Fields, config: Mapping[str, Any]) -> str:
+    """The architecture's key in FAMILIES."""
     text.raw("text_config"), text.raw("vision_config")
     family = text.raw("model_type") or config.get("model_type")
     if not isinstance(family, str) or not family:
         raise text.bad("model_type is missing", "add it: the config does not say which architecture it describes")
     if family not in FAMILIES:
-        known = did_you_mean(family, FAMILIES) or f"known: {', '.join(sorted(FAMILIES))}"
-        raise text.bad(
-            f"architecture {family!r} is not known; fields: {', '.join(sorted(set(config) - HARMLESS))}", known
-        )
-    return FAMILIES[family]
+        hint = did_you_mean(family, FAMILIES) or f"known: {', '.join(sorted(FAMILIES))}"
+        fields = ", ".join(sorted(set(config) - HARMLESS))
+        raise text.bad(f"architecture {family!r} is not known; its structural fields: {fields}", hint)
+    return family
 
 
 def _layers(text: Fields, traits: Traits) -> list[Layer]:
@@ -115,7 +109,7 @@ def _layer_types(text: Fields, traits: Traits) -> list[str]:
         raise text.bad(f"layer types {', '.join(map(repr, unknown))} are not understood")
     if described:
         return list(described[:count])
-    if flags := text.get("window_pattern"):
+    if flags := text.per_layer("hybrid_layer_pattern"):
         return ["sliding_attention" if flag else "full_attention" for flag in flags]
     if linear := _linear_layers(text, count):
         return ["linear_attention" if index in linear else "full_attention" for index in range(count)]
@@ -128,7 +122,7 @@ def _linear_layers(text: Fields, count: int) -> set[int]:
     """Layers, from 0, with a linear mixer where the config lists or spaces the full ones."""
     if layers := text.sub("linear_attn_config").raw("kda_layers"):
         return {layer - 1 for layer in layers}
-    if flags := text.raw("attn_type_list"):
+    if flags := text.per_layer("attn_type_list"):
         return {index for index, flag in enumerate(flags) if not flag}
     if period := text.exact("attn_layer_period", 0):
         offset = text.exact("attn_layer_offset", 0)
@@ -140,10 +134,10 @@ def _layer(text: Fields, traits: Traits, index: int, word: str) -> Layer:
     mixer = _mixer(text, traits, index, _TYPE_NAMES[word])
     if word in _SINGLE:
         moe = {"moe": True, "dense": False}.get(_SINGLE[word])
-        ffn = None if moe is None else _moe(text, traits) if moe else _dense(text, traits)
+        ffn = None if moe is None else mixture(text, traits) if moe else dense(text, traits)
     else:
-        moe = _has_experts(text, index)
-        ffn = _moe(text, traits) if moe else _dense(text, traits)
+        moe = has_experts(text, index)
+        ffn = mixture(text, traits) if moe else dense(text, traits)
     norms = traits.moe_norms if moe and traits.moe_norms else _norms(text, traits)
     return Layer(attention=mixer, ffn=ffn, norms=norms, extra_parameters=_extra(text, traits, mixer, bool(moe)))
 
@@ -175,8 +169,8 @@ def _mixer(text: Fields, traits: Traits, index: int, kind: str) -> Attention | N
         return None
     if kind == LINEAR:
         return _linear(text)
-    if ratios := text.raw("compress_ratios"):
-        return mixers.compressed(text, int(ratios[index]))
+    if ratios := text.per_layer("compress_ratios"):
+        return mixers.compressed(text, ratios[index])
     if index in text.raw("cross_attention_layers", ()):
         return mixers.cross(text)
     if text.has("kv_lora"):
@@ -203,37 +197,6 @@ def _linear(text: Fields) -> Attention:
         if text.raw(field) is not None:
             return mixer(text)
     raise text.bad("linear layers are described, but none of " + ", ".join(_LINEAR_MIXERS))
-
-
-def _has_experts(text: Fields, index: int) -> bool:
-    experts, every, enabled = text.number("experts", 0), text.get("moe_every", 1), text.raw("enable_moe_block", True)
-    first, dense = text.number("first_dense", 0), text.get("dense_layers") or ()
-    if not experts or enabled is False or index < first or index in dense:
-        return False
-    if isinstance(every, list):
-        return bool(every[index])
-    period = text.number("moe_every", 1)
-    return index % period == text.number("moe_offset", period - 1)
-
-
-def _dense(text: Fields, traits: Traits) -> DenseFfn:
-    gated = traits.gated if text.get("mlp_class") is None else text.get("mlp_class") in {"LLaMAMLP", "GemmaMLP"}
-    bias = traits.ffn_bias or bool(text.get("all_bias", False)) or bool(text.raw("mlp_bias", False))
-    text.skip("experts", "top_k")
-    return DenseFfn(inner=text.number("ffn"), gated=gated, bias=bias)
-
-
-def _moe(text: Fields, traits: Traits) -> Ffn:
-    inner = text.number("moe_inner", text.raw("intermediate_size"))
-    shared = text.number("shared_inner", 0) or text.number("shared_experts", 0) * inner
-    shared += traits.shared_experts * inner
-    shared += text.number("ffn") if traits.dense_beside_experts else 0
-    text.skip("ffn", "first_dense", "moe_every", "shared_experts")
-    return MoeFfn(
-        experts=text.number("experts"), top_k=text.number("top_k"), inner=inner, gated=traits.gated,
-        bias=traits.expert_bias, shared_inner=shared, shared_gate=traits.shared_gate, router_bias=traits.router_bias,
-        latent=text.number("moe_hidden", 0), expert_dtype=_expert_dtype(text),
-    )  # fmt: skip
 
 
 def _searched_layers(text: Fields, traits: Traits) -> list[Layer]:
@@ -267,27 +230,6 @@ def _embedding_extra(text: Fields, traits: Traits) -> int:
     return traits.embedding_norms * hidden + (text.number("vocab") if traits.head_bias else 0) + extra_rows * hidden
 
 
-def _quant(text: Fields) -> tuple[Dtype | None, Dtype | None]:
-    method = text.sub("quantization_config").raw("quant_method")
-    if method is None:
-        return None, None
-    if method not in _QUANT_METHODS:
-        raise text.bad(f"quant_method {method!r} is not known", f"known: {', '.join(_QUANT_METHODS)}")
-    return _QUANT_METHODS[method]
-
-
-def _native_dtype(text: Fields, top: Fields) -> Dtype:
-    plain = str(text.raw("torch_dtype") or text.raw("dtype") or top.raw("torch_dtype") or "bfloat16")
-    names: dict[str, Dtype] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
-    if plain not in names:
-        raise text.bad(f"torch_dtype {plain!r} is not known")
-    return _quant(text)[0] or names[plain]
-
-
-def _expert_dtype(text: Fields) -> Dtype | None:
-    return "mxfp4" if text.raw("expert_dtype") == "fp4" else _quant(text)[1]
-
-
 def blocks_of(layers: Sequence[Layer]) -> tuple[Block, ...]:
     """Layers as few repeated blocks: at each place the shortest period that covers most layers."""
     blocks: list[Block] = []
@@ -300,6 +242,12 @@ def blocks_of(layers: Sequence[Layer]) -> tuple[Block, ...]:
         blocks.append(Block(repeat=repeat, layers=tuple(layers[start : start + period])))
         start += period * repeat
     return tuple(blocks)
+
+
+def _covered(choice: tuple[int, int]) -> tuple[int, int]:
+    """Layers a (period, repeat) covers when it repeats at all; of equals the shorter period."""
+    period, repeat = choice
+    return (period * repeat if repeat > 1 else 0, -period)
 
 
 def _repeats(layers: Sequence[Layer], start: int, period: int) -> int:

@@ -19,6 +19,7 @@ class Fields:
 
     def __init__(self, config: Mapping[str, Any], file: str = ""):
         self._config = config
+        self.file = file
         self._where = Where(file)
         self._read: set[str] = set()
 
@@ -29,11 +30,11 @@ class Fields:
         return default if value is None else value
 
     def sub(self, key: str) -> Fields:
-        """The fields of a nested object (empty when there is none); what it leaves unread is the caller's to check."""
+        """The fields of a nested object, empty when there is none; `refuse_unread` of it is the caller's to call."""
         value = self.raw(key, {})
         if not isinstance(value, Mapping):
             raise self.bad(f"{key}: expected an object, not {value!r}")
-        return Fields(value, self._where.file)
+        return Fields(value, self.file)
 
     def get(self, trait: str, default: Any = None) -> Any:
         """The value of a trait under its first known spelling that holds one."""
@@ -60,6 +61,15 @@ class Fields:
             raise self.bad(f"{name}: expected a whole number, not {value!r}")
         return int(value)
 
+    def per_layer(self, key: str, layers: int = 0) -> list[int]:
+        """Whole numbers, one per layer at least (`layers` when the object does not say how many); empty without it."""
+        values, count = self.raw(key, []), self.number("layers", layers)
+        if not isinstance(values, list) or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
+            raise self.bad(f"{key}: expected a list of whole numbers")
+        if values and len(values) < count:
+            raise self.bad(f"{key}: {len(values)} values for {count} layers")
+        return values
+
     def skip(self, *traits: str) -> None:
         """Mark traits as understood although their values do not matter here."""
         for trait in traits:
@@ -75,12 +85,13 @@ class Fields:
     def bad(self, what: str, hint: str = "") -> BadInput:
         return BadInput(Problem(what, self._where, hint))
 
-    def refuse_unread(self) -> None:
-        """Raise one BadInput that names every field nobody understood."""
+    def refuse_unread(self, harmless: frozenset[str] = frozenset()) -> None:
+        """Raise one BadInput that names every field nobody understood; `harmless` adds to the table."""
         known = {key for keys in SPELLINGS.values() for key in keys}
         problems = [
             Problem(f"field {key!r} is not understood", self._where, did_you_mean(key, known - {key}))
             for key in self.unread()
+            if key not in harmless
         ]
         if problems:
             raise BadInput(*problems)

@@ -10,18 +10,26 @@ from planner.catalog.import_hf_tables import Traits
 from planner.spec.model import CompressedAttention, CrossAttention, LatentAttention, LinearAttention, SoftmaxAttention
 
 
+_SPARSE = frozenset({
+    "sparse_attention_freq", "sparse_num_index_heads", "sparse_index_dim", "sparse_topk_blocks", "sparse_block_size",
+    "sparse_disable_index_value", "sparse_init_block", "sparse_local_block", "sparse_score_type",
+    "use_sparse_attention",
+})  # fmt: skip
+"""Fields of `sparse_attention_config` that are read, or that change neither weights nor what is cached."""
+
+
 def softmax(fields: Fields, traits: Traits, windowed: bool) -> SoftmaxAttention:
     """MHA, GQA or MQA; `windowed` layers see only the window."""
     hidden, heads = fields.number("hidden"), fields.number("heads")
     bias = bool(fields.get("bias", traits.bias)) or bool(fields.get("all_bias", False))
-    window = fields.get("window")
+    window = fields.number("window", 0)
     norm = traits.qk_norm or (traits.optional_qk_norm if fields.raw("use_qk_norm", False) else "")
     return SoftmaxAttention(
         heads=heads,
         kv_heads=fields.number("kv_heads", heads),
         head_dim=fields.number("head_dim", traits.head_dim or hidden // heads),
-        v_head_dim=fields.get("v_head_dim"),
-        window=int(window) if windowed and window else None,
+        v_head_dim=fields.number("v_head_dim", 0) or None,
+        window=window if windowed and window else None,
         bias=bias,
         output_bias=bias and (traits.output_bias or bool(fields.get("all_bias", False))),
         qk_norm=bool(norm),
@@ -40,7 +48,8 @@ def global_softmax(fields: Fields, traits: Traits, layer: int) -> SoftmaxAttenti
     """Full-context layer; its heads may differ from the windowed ones (`global_head_dim`, Gemma-4)."""
     local = softmax(fields, traits, windowed=False)
     sparse = fields.sub("sparse_attention_config")
-    indexed = bool(sparse.raw("sparse_attention_freq", [0] * (layer + 1))[layer])
+    sparse.refuse_unread(_SPARSE)
+    indexed = bool((sparse.per_layer("sparse_attention_freq", layer + 1) or [0] * (layer + 1))[layer])
     shape = {
         "head_dim": fields.exact("global_head_dim", local.head_dim),
         "kv_heads": _kv_heads_of(fields, layer, fields.exact("num_global_key_value_heads", local.kv_heads)),
@@ -53,8 +62,8 @@ def global_softmax(fields: Fields, traits: Traits, layer: int) -> SoftmaxAttenti
 
 
 def _kv_heads_of(fields: Fields, layer: int, usual: int) -> int:
-    per_layer = fields.raw("num_key_value_heads_per_layer")
-    return int(per_layer[layer]) if per_layer else usual
+    per_layer = fields.per_layer("num_key_value_heads_per_layer")
+    return per_layer[layer] if per_layer else usual
 
 
 def cross(fields: Fields) -> CrossAttention:
@@ -125,10 +134,11 @@ def kimi_delta(fields: Fields) -> LinearAttention:
     """Kimi Delta Attention (2510.26692): convolutions on q, k, v, low-rank decay, low- or full-rank output gate."""
     hidden, linear = fields.number("hidden"), fields.sub("linear_attn_config")
     heads, head_dim = linear.exact("num_heads"), linear.exact("head_dim")
-    taps, width = linear.exact("short_conv_kernel_size"), linear.exact("num_heads") * linear.exact("head_dim")
+    taps, width = linear.exact("short_conv_kernel_size"), heads * head_dim
     low_rank = hidden * head_dim + head_dim * width
     gate = hidden * width if linear.raw("use_full_rank_gate", False) else low_rank
     parameters = 4 * hidden * width + 3 * width * taps + low_rank + gate + hidden * heads + heads + width + head_dim
+    linear.refuse_unread(frozenset({"kda_layers", "full_attn_layers", "gate_lower_bound"}))
     state = heads * head_dim * head_dim + 3 * width * (taps - 1)
     return LinearAttention(flavour="kda", parameters=parameters, state_elements=state, heads=heads)
 

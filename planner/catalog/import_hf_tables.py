@@ -29,7 +29,6 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "use_window": ("use_sliding_window",),
     "layer_types": ("layer_types", "layers_block_type"),
     "hybrid_pattern": ("hybrid_override_pattern",),
-    "window_pattern": ("hybrid_layer_pattern",),
     "full_every": ("full_attention_interval", "sliding_window_pattern"),
     "experts": ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts", "n_expert"),
     "top_k": ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_topk",
@@ -54,8 +53,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Trait -> its spellings; the first one that a config holds counts."""
 
-HARMLESS: frozenset[str] = frozenset(
-    """
+_HARMLESS = """
     _source _hub_id _name_or_path architectures auto_map transformers_version model_type torch_dtype dtype
     use_cache bos_token_id eos_token_id pad_token_id initializer_range attention_dropout hidden_dropout
     hidden_act hidden_activation activation_function layer_norm_eps rms_norm_eps layer_norm_epsilon pretraining_tp
@@ -67,8 +65,8 @@ HARMLESS: frozenset[str] = frozenset(
     vision_soft_tokens_per_image image_token_index expand use_qk_norm qk_norm_type
     attention_multiplier embedding_multiplier residual_multiplier logits_scaling mla_use_nope use_cla
     attn_logit_softcapping final_logit_softcapping query_pre_attn_scalar cache_implementation
-    """.split()
-)
+"""
+HARMLESS: frozenset[str] = frozenset(_HARMLESS.split())
 """Fields that change neither a weight count nor a cached element. Multi-token-prediction layers are not counted."""
 
 NEUTRAL: dict[str, object] = {

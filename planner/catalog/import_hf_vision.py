@@ -5,21 +5,27 @@ Not preprocessing: how many tiles an image becomes belongs to the workload.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from planner.catalog.import_hf_fields import Fields
 from planner.spec.model import Encoder
 
-_HARMLESS = {"out_hidden_size", "hidden_act", "dtype", "model_type", "max_position_embeddings", "rope_parameters"}
+_HARMLESS = frozenset({
+    "out_hidden_size", "max_position_embeddings", "num_heads", "num_attention_heads", "num_key_value_heads",
+    "vt_num_attention_heads", "global_head_dim", "attention_bias", "attn_bias",
+})  # fmt: skip
+"""Heads cut the width without adding weights; biases are part of each tower's formula."""
 
 
 def vision_encoder(top: Fields, hidden: int) -> Encoder | None:
     """Encoder of a `vision_config`; None when the config describes none."""
     vision = top.sub("vision_config")
-    if vision.raw("depth"):
-        return Encoder(parameters=_merged_vit(vision, hidden))
-    if vision.raw("vt_num_hidden_layers"):
-        return Encoder(parameters=_patch_merger_vit(vision, hidden))
-    if vision.raw("num_hidden_layers"):
-        return Encoder(parameters=_gated_vit(vision, hidden))
+    for field, tower in _TOWERS.items():
+        if vision.raw(field):
+            encoder = Encoder(parameters=tower(vision, hidden))
+            vision.refuse_unread(_HARMLESS)
+            return encoder
+    vision.refuse_unread()
     return None
 
 
@@ -29,7 +35,7 @@ def _block(width: int, inner: int) -> int:
 
 
 def _merged_vit(vision: Fields, hidden: int) -> int:
-    """Qwen3-VL: 3-D patches, 48x48 learned positions, a merger of 2x2 patches; the VL models have three deep ones too."""
+    """Qwen3-VL: 3-D patches, 48x48 learned positions, a merger of 2x2 patches; VL models have three deep ones too."""
     width, merge = vision.exact("hidden_size"), vision.exact("spatial_merge_size") ** 2
     patch = 3 * vision.exact("temporal_patch_size") * vision.exact("patch_size") ** 2 * width + width
     merged = width * merge
@@ -60,3 +66,11 @@ def _gated_vit(vision: Fields, hidden: int) -> int:
     block = 4 * width * heads_width + 3 * width * inner + 4 * width + 2 * vision.exact("head_dim")
     patch = 3 * vision.exact("patch_size") ** 2 * width + 2 * 10240 * width
     return layers * block + patch + width * hidden
+
+
+_TOWERS: dict[str, Callable[[Fields, int], int]] = {
+    "depth": _merged_vit,
+    "vt_num_hidden_layers": _patch_merger_vit,
+    "num_hidden_layers": _gated_vit,
+}
+"""How a tower spells its number of layers -> its formula."""

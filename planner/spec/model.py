@@ -190,6 +190,8 @@ class Published(Frozen):
     active: float | None = None
     text_only: bool = False
     """The published total leaves the encoder out."""
+    kv_elements_per_token: float | None = None
+    """Elements one token adds over all layers that cache the whole context, index keys left out."""
     source: str = ""
     exception: str = ""
     """Why the count from the blocks may differ by more than 0.5 %; empty = it may not."""
