@@ -1,4 +1,4 @@
-"""EngineProfile: what one serving engine, in a range of versions, defaults to and costs. Not its flags (export has them).
+"""EngineProfile: what one serving engine, in a range of versions, defaults to and costs. Not its flags (see export).
 
 The numbers of `overhead` and `multipliers` come from measurements of whole runs, so they compensate each other: none
 of them is a kernel efficiency by itself. `families` holds what differs on a GPU family; only the fields it states

@@ -1,0 +1,87 @@
+"""Component model: a base time per operator from a few efficiencies, times the multipliers of the engine profile.
+
+Bases and their constants: calibration of step times on public serving results (six global constants reach 13.3 %
+TPOT error on configurations left out). Always available, for any accelerator with a datasheet. Not a kernel model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.perf.collectives import Collective
+from planner.perf.estimators.base import ESTIMATORS, Floats
+from planner.perf.estimators.roofline import Roofline
+from planner.perf.hardware import Hardware
+from planner.perf.operators.attention_decode import DecodeAttention
+from planner.perf.operators.attention_prefill import PrefillAttention
+from planner.perf.operators.elementwise import Elementwise
+from planner.perf.operators.gemm import Gemm
+from planner.perf.operators.moe import Moe
+from planner.spec.engine import EngineProfile
+
+GEMM_FLOP, GEMM_BYTES = 0.70, 0.80
+MOE_FLOP, MOE_BYTES = 0.45, 0.70
+DECODE_BYTES, DECODE_FLOP = 0.75, 0.50
+PREFILL_FLOP = 0.50
+STREAM_BYTES = 0.80
+LINK_SHARE = 0.75  # measured / peak of NVLink rings; less on PCIe and xGMI, where the fabric states its own figure
+ALPHA_S = 6e-6
+
+
+@ESTIMATORS.register("analytic")
+class Analytic:
+    """time = max(roofline, multiplier * base) + launches."""
+
+    def __init__(self, hardware: Hardware, profile: EngineProfile):
+        self.hardware, self.times, self.launch_s = hardware, profile.multipliers, profile.overhead.launch_s
+        self.bound = Roofline(hardware, profile)
+        self.source = "analytic"
+
+    def gemm(self, op: Gemm) -> Floats:
+        base = self._smooth(op.flop, op.hbm_bytes, op.rate, GEMM_FLOP, GEMM_BYTES)
+        return np.maximum(self.bound.gemm(op), self.times.gemm * base) + self.launch_s * op.launches
+
+    def moe(self, op: Moe) -> Floats:
+        base = self._smooth(op.flop, op.hbm_bytes, op.rate, MOE_FLOP, MOE_BYTES)
+        return np.maximum(self.bound.moe(op), self.times.moe * base) + self.launch_s * op.launches
+
+    def elementwise(self, op: Elementwise) -> Floats:
+        return op.hbm_bytes / (STREAM_BYTES * self.hardware.bandwidth) + self.launch_s * op.launches
+
+    def decode_attention(self, op: DecodeAttention, seqs: Floats, context: float) -> Floats:
+        peak = DECODE_FLOP * self.hardware.flop_per_s(self.hardware.rate("bf16"))
+        base = max(op.bytes_per_token / (DECODE_BYTES * self.hardware.bandwidth), op.flop_per_token / peak)
+        bound = self.bound.decode_attention(op, seqs, context)
+        return np.maximum(bound, self.times.attn_decode * base * seqs * context) + self.launch_s * op.launches
+
+    def prefill_attention(self, op: PrefillAttention, tokens: float) -> float:
+        return self.bound.prefill_attention(op, tokens) / PREFILL_FLOP + self.launch_s * op.launches
+
+    def collective(self, op: Collective) -> Floats:
+        inside = op.traffic(op.inside) / self._bus(op)
+        time = ALPHA_S + inside if op.inside > 1 else inside
+        if op.across > 1:
+            time = time + self._outside(op)
+        return np.maximum(self.bound.collective(op), self.times.comm * time)
+
+    def _bus(self, op: Collective) -> float:
+        """Sustained bytes/s of one GPU inside the domain: the fabric's measured figure where it is the lower one."""
+        fabric = self.hardware.scaleup
+        ring = LINK_SHARE * self.hardware.link
+        measured = fabric.allreduce_bandwidth_bytes_per_s if fabric else 0.0
+        return min(ring, measured) if measured else ring
+
+    def _outside(self, op: Collective) -> Floats:
+        """Hierarchical: each GPU exchanges its share of the message with its peers in the other groups."""
+        fabric = self.hardware.scaleout
+        alpha = (fabric.alpha_s if fabric else 0.0) or 20e-6
+        steps = float(np.ceil(np.log2(op.across)))
+        if op.kind == "all_to_all":
+            return alpha * steps + op.payload * (op.across - 1) / op.across / (0.9 * self.hardware.nic)
+        return alpha * steps + op.traffic(op.across) / op.inside / (0.9 * self.hardware.nic)
+
+    def _smooth(self, flop: Floats, hbm_bytes: Floats, rate: str, flop_share: float, byte_share: float) -> Floats:
+        """Roofline with a rounded corner: the 4-norm of its two sides."""
+        compute = flop / (flop_share * self.hardware.flop_per_s(rate))
+        memory = hbm_bytes / (byte_share * self.hardware.bandwidth)
+        return np.sqrt(np.hypot(compute * compute, memory * memory))

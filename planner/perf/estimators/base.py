@@ -1,0 +1,46 @@
+"""Estimator: seconds for each kind of work on one rank. The seam price lists plug into; it prices nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.perf.collectives import Collective
+from planner.perf.hardware import Hardware
+from planner.perf.operators.attention_decode import DecodeAttention
+from planner.perf.operators.attention_prefill import PrefillAttention
+from planner.perf.operators.elementwise import Elementwise
+from planner.perf.operators.gemm import Gemm
+from planner.perf.operators.moe import Moe
+from planner.registry import Registry
+from planner.spec.engine import EngineProfile
+
+Floats = NDArray[np.float64]
+
+
+class Estimator(Protocol):
+    """Seconds of one call, launches included, never below the roofline. Arrays run over token counts."""
+
+    source: str
+
+    def gemm(self, op: Gemm) -> Floats: ...
+
+    def moe(self, op: Moe) -> Floats: ...
+
+    def elementwise(self, op: Elementwise) -> Floats: ...
+
+    def decode_attention(self, op: DecodeAttention, seqs: Floats, context: float) -> Floats:
+        """`seqs` sequences of `context` cached tokens each that they see."""
+        ...
+
+    def prefill_attention(self, op: PrefillAttention, tokens: float) -> float:
+        """Self-attention of one prompt of `tokens` with nothing cached."""
+        ...
+
+    def collective(self, op: Collective) -> Floats: ...
+
+
+ESTIMATORS: Registry[Callable[[Hardware, EngineProfile], Estimator]] = Registry("estimator")

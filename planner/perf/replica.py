@@ -1,0 +1,199 @@
+"""build_replica: a pool of a model on hardware under an engine -> the plain numbers that the simulator evaluates.
+
+Prices one step of the slowest pipeline stage (`planner.spec.step` has the formula). It runs no requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.engines.families import family_of
+from planner.perf.cut import Cut, Stage, cut_of, stages_of
+from planner.perf.estimators import ESTIMATORS, Estimator
+from planner.perf.hardware import Hardware
+from planner.perf.memory import kv_bytes_per_token, memory_of
+from planner.perf.operators.attention_decode import DecodeAttention
+from planner.perf.prefill import prefill_prices
+from planner.perf.work import StageWork, Tokens, stage_work
+from planner.spec.deployment import Pool
+from planner.spec.engine import EngineProfile
+from planner.spec.model import Model
+from planner.spec.step import Replica, StepCost
+
+Floats = NDArray[np.float64]
+DP_GRAIN_TOKENS = 1024.0  # prompts do not split over attention-data-parallel ranks: a step is uneven by about one
+CONTEXTS = (512.0, 8192.0)  # decode attention is made affine in the context through these two
+
+
+def build_replica(
+    model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str = "default"
+) -> Replica:
+    """One replica of `pool` as the simulator sees it; a replica without room for its weights has no KV blocks."""
+    profile = profile.on(family_of(hardware.accelerator))
+    cut = cut_of(model, pool, hardware)
+    price = ESTIMATORS.get(estimator)(hardware, profile)
+    priced = [_price_stage(model, pool, cut, stage, price, profile) for stage in stages_of(model, pool.parallelism.pp)]
+    memory = memory_of(model, pool, hardware, profile)
+    return Replica(
+        cost=max(priced, key=_size),
+        scheduler=profile.scheduler,
+        max_seqs=pool.max_seqs,
+        max_tokens_per_step=pool.max_tokens_per_step,
+        kv_blocks=memory.kv_blocks,
+        block_tokens=profile.block_tokens,
+        watermark=profile.memory.watermark,
+        stages=pool.parallelism.pp,
+        hop_s=_hop_s(model, pool, hardware),
+        dp=pool.parallelism.dp,
+        request_s=profile.overhead.request_s,
+        admission_lag_steps=profile.overhead.admission_lag_steps,
+        kv_bytes_per_token=kv_bytes_per_token(model, pool),
+        max_context=model.max_context,
+    )
+
+
+def step_cost(
+    model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str = "default"
+) -> StepCost:
+    """Only the prices of `build_replica`."""
+    return build_replica(model, pool, hardware, profile, estimator=estimator).cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Decode:
+    """Decode prices by sequences on one rank: `seqs` is the grid, the other arrays run along it."""
+
+    seqs: Floats
+    linear_s: Floats
+    fixed_s: Floats
+    context_s: Floats
+    window_s: Floats
+
+
+def _price_stage(
+    model: Model, pool: Pool, cut: Cut, stage: Stage, price: Estimator, profile: EngineProfile
+) -> StepCost:
+    dp, over = pool.parallelism.dp, profile.overhead
+    decode = _price_decode(model, pool, cut, stage, price)
+    stride, tokens = _token_grid(pool)
+    prefill_work = stage_work(model, cut, stage, _prefill_tokens(tokens, pool))
+    linear = np.maximum.accumulate(_linear_s(prefill_work, price)) * profile.multipliers.prefill
+    chunk = prefill_prices(prefill_work, cut, price, dp_share=_hot_tokens(np.array([4096.0]), dp)[0] / 4096.0)
+    chunk = chunk.scaled(profile.multipliers.prefill)
+    every = np.arange(0, stride * _samples(pool, stride), stride, dtype=float)
+    linear_s = np.interp(every, tokens, linear)
+    rank, rounded = _batches(pool, profile)
+    overhead = over.step_s + over.per_layer_s * stage.depth
+    decode_s = overhead + over.per_seq_s * rank + np.interp(rounded, decode.seqs, decode.linear_s + decode.fixed_s)
+    decode_s[0] = overhead + linear_s[0]
+    return StepCost(
+        decode_s=decode_s,
+        decode_context_s=np.interp(rank, decode.seqs, decode.context_s) / dp,
+        decode_window_s=np.interp(rank, decode.seqs, decode.window_s) / dp,
+        linear_s=linear_s,
+        linear_stride=stride,
+        pair_s=chunk.pair_s,
+        window_pair_s=chunk.window_pair_s,
+        context_s=chunk.context_s,
+        chunk_s=over.chunk_s + chunk.chunk_s,
+        prefill_floor_s=over.prefill_floor_per_layer_s * stage.depth,
+        window_tokens=_window(prefill_work),
+        source=price.source,
+        rel_error=profile.rel_error,
+    )
+
+
+def _price_decode(model: Model, pool: Pool, cut: Cut, stage: Stage, price: Estimator) -> _Decode:
+    """Everything that depends on the number of decode sequences alone, on a coarse grid of rank batches."""
+    dp = pool.parallelism.dp
+    seqs = _spread(-(-pool.max_seqs // dp))
+    work = stage_work(model, cut, stage, Tokens(seqs, seqs * dp, seqs, "decode"))
+    fixed, context, window = np.zeros_like(seqs), np.zeros_like(seqs), np.zeros_like(seqs)
+    for op in work.decode:
+        constant, slope = _affine(op, seqs, price)
+        fixed = fixed + constant * op.count
+        if op.window:
+            window = window + slope * op.count
+        else:
+            context = context + slope * op.count
+    return _Decode(seqs, _linear_s(work, price), fixed, context, window)
+
+
+def _affine(op: DecodeAttention, seqs: Floats, price: Estimator) -> tuple[Floats, Floats]:
+    """time = constant + slope * (cached tokens of all sequences), through two contexts; never below the roofline."""
+    low, high = CONTEXTS if not op.window else (op.window / 4.0, float(op.window))
+    at_low, at_high = price.decode_attention(op, seqs, low), price.decode_attention(op, seqs, high)
+    slope = (at_high - at_low) / (seqs * (high - low))
+    return np.maximum(at_low - slope * seqs * low, 0.0), slope
+
+
+def _linear_s(work: StageWork, price: Estimator) -> Floats:
+    """Token-proportional operators and messages of a stage, [tokens]."""
+    total = sum((price.gemm(op) * op.count for op in work.gemms), start=np.float64(0.0))
+    total = total + sum(price.moe(op) * op.count for op in work.moes)
+    total = total + sum(price.elementwise(op) * op.count for op in work.passes)
+    return np.asarray(total + sum(price.collective(op) * op.count for op in work.messages))
+
+
+def _prefill_tokens(tokens: Floats, pool: Pool) -> Tokens:
+    rank = _hot_tokens(tokens, pool.parallelism.dp) / pool.parallelism.cp
+    return Tokens(rank, tokens, np.ones_like(tokens), "prefill")
+
+
+def _hot_tokens(tokens: Floats, dp: int) -> Floats:
+    """Prompt tokens of the fullest attention-data-parallel rank."""
+    return tokens / dp + np.minimum(tokens, DP_GRAIN_TOKENS) * (1.0 - 1.0 / dp)
+
+
+def _batches(pool: Pool, profile: EngineProfile) -> tuple[Floats, Floats]:
+    """For 0..max_seqs sequences of the replica: those on the fullest rank, and the captured batch that runs them."""
+    rank = np.ceil(np.arange(pool.max_seqs + 1) / pool.parallelism.dp)
+    if not profile.graph_sizes:
+        return rank, rank
+    sizes = np.array(profile.graph_sizes, dtype=float)
+    place = np.searchsorted(sizes, rank)
+    rounded = np.where(place < len(sizes), sizes[np.minimum(place, len(sizes) - 1)], rank)
+    return rank, np.maximum(rounded, 1.0)
+
+
+def _token_grid(pool: Pool) -> tuple[int, Floats]:
+    """Stride of `linear_s`, and the token counts at which it is computed."""
+    most = pool.max_tokens_per_step + pool.max_seqs
+    stride = max(8, 1 << max(0, (most // 512).bit_length() - 1))
+    return stride, _spread(stride * _samples(pool, stride))
+
+
+def _samples(pool: Pool, stride: int) -> int:
+    return -(-(pool.max_tokens_per_step + pool.max_seqs) // stride) + 2
+
+
+def _spread(most: int) -> Floats:
+    """1..most: every count up to 4, then eight per octave on multiples of the step that kernels care for."""
+    counts = [1.0, 2.0, 3.0, 4.0]
+    while counts[-1] < most:
+        counts.append(counts[-1] + max(2.0, 2.0 ** np.floor(np.log2(counts[-1]) - 2.0)))
+    return np.array([c for c in counts if c < most] + [float(most)]) if most > 1 else np.array([1.0, 2.0])
+
+
+def _window(work: StageWork) -> int:
+    """One window serves all windowed layers of a stage: the widest."""
+    return max((op.window for op in work.decode), default=0)
+
+
+def _size(cost: StepCost) -> float:
+    return float(cost.decode_s[-1] + cost.linear_s[-1])
+
+
+def _hop_s(model: Model, pool: Pool, hardware: Hardware) -> float:
+    """Activations of a decode batch to the next stage."""
+    if pool.parallelism.pp == 1:
+        return 0.0
+    outside = pool.parallelism.gpus > hardware.node.accelerators
+    fabric = hardware.scaleout if outside else hardware.scaleup
+    speed = hardware.nic if outside else hardware.link
+    moved = pool.max_seqs / pool.parallelism.dp * model.hidden * 2.0 / pool.parallelism.tp
+    return ((fabric.alpha_s if fabric else 0.0) or 10e-6) + moved / (0.9 * speed)
+

@@ -1,0 +1,150 @@
+"""The work of one pipeline stage for a set of token counts: every operator and message of its layers. No times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.perf import collectives
+from planner.perf.collectives import Collective
+from planner.perf.cut import Cut, Stage
+from planner.perf.operators import (
+    attention_decode,
+    attention_prefill,
+    elementwise,
+    embedding_head,
+    linear_attention,
+    mla,
+    moe,
+    softmax_attention,
+)  # fmt: skip
+from planner.perf.operators.attention_decode import DecodeAttention
+from planner.perf.operators.attention_prefill import PrefillAttention
+from planner.perf.operators.elementwise import Elementwise
+from planner.perf.operators.gemm import Gemm, dense_ffn
+from planner.perf.operators.moe import Moe
+from planner.spec.model import (
+    Attention,
+    CompressedAttention,
+    CrossAttention,
+    DenseFfn,
+    Ffn,
+    LatentAttention,
+    LinearAttention,
+    Model,
+    SoftmaxAttention,
+)  # fmt: skip
+
+Floats = NDArray[np.float64]
+Phase = Literal["decode", "prefill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts of a step, arrays of equal length: on one rank, in the whole replica, and sequences that sample."""
+
+    rank: Floats
+    replica: Floats
+    sampling: Floats
+    phase: Phase
+
+
+@dataclass(slots=True)
+class StageWork:
+    """Everything one rank does in a stage; arrays run over the token counts asked for. Filled by `stage_work` only."""
+
+    layers: int
+    gemms: list[Gemm] = field(default_factory=list)
+    moes: list[Moe] = field(default_factory=list)
+    passes: list[Elementwise] = field(default_factory=list)
+    decode: list[DecodeAttention] = field(default_factory=list)
+    prefill: list[PrefillAttention] = field(default_factory=list)
+    messages: list[Collective] = field(default_factory=list)
+
+
+def stage_work(model: Model, cut: Cut, stage: Stage, tokens: Tokens) -> StageWork:
+    """Work of `stage` in a step of `tokens`."""
+    work = StageWork(stage.depth)
+    for layer, count in stage.layers:
+        if layer.norms:
+            work.passes.append(elementwise.norms(cut, tokens.rank, count * layer.norms))
+        if layer.attention is not None:
+            _mix(work, cut, layer.attention, tokens, count)
+        if layer.ffn is not None:
+            _feed(work, cut, layer.ffn, tokens, count, model)
+    _ends(work, model, cut, stage, tokens)
+    return work
+
+
+def _mix(work: StageWork, cut: Cut, mixer: Attention, tokens: Tokens, count: float) -> None:
+    """Token mixer: projections, attention or state, and the all-reduce after the output projection."""
+    rows = tokens.rank
+    if isinstance(mixer, LinearAttention):
+        work.gemms += linear_attention.projections(cut, mixer, rows, count)
+        state = linear_attention.decode_state if tokens.phase == "decode" else linear_attention.prefill_state
+        work.passes.append(state(cut, mixer, rows, count))
+    else:
+        _attend(work, cut, mixer, rows, count)
+    work.messages += collectives.tensor_parallel(cut, rows, count)
+
+
+def _attend(
+    work: StageWork, cut: Cut, mixer: SoftmaxAttention | LatentAttention | CompressedAttention | CrossAttention,
+    rows: Floats, count: float,
+) -> None:  # fmt: skip
+    heads = max(1.0, mixer.heads / cut.degrees.tp)
+    if isinstance(mixer, SoftmaxAttention):
+        work.gemms += softmax_attention.projections(cut, mixer, rows, count)
+        work.decode.append(attention_decode.softmax_decode(cut, mixer, count))
+        work.prefill.append(attention_prefill.softmax_prefill(cut, mixer, count))
+        if mixer.index_heads:
+            work.decode.append(attention_decode.index_decode(mixer.index_heads, mixer.index_dim, count))
+            work.prefill.append(attention_prefill.index_prefill(cut, mixer.index_heads, mixer.index_dim, count))
+        query, kv = heads * mixer.head_dim, cut.kv_heads(mixer.kv_heads) * mixer.head_dim
+    elif isinstance(mixer, LatentAttention):
+        work.gemms += mla.projections(cut, mixer, rows, count)
+        work.decode += mla.decode(cut, mixer, count)
+        work.prefill += mla.prefill(cut, mixer, count)
+        work.passes.append(elementwise.norms(cut, rows * (mixer.q_lora + mixer.kv_lora) / cut.hidden / 2, 2 * count))
+        query, kv = heads * mixer.qk_rope_dim, (mixer.kv_lora + mixer.qk_rope_dim) / 2
+    elif isinstance(mixer, CompressedAttention):
+        work.gemms += softmax_attention.compressed_projections(cut, mixer, rows, count)
+        work.decode.append(attention_decode.compressed_decode(cut, mixer, count))
+        work.prefill.append(attention_prefill.compressed_prefill(cut, mixer, count))
+        query, kv = heads * mixer.head_dim, mixer.head_dim / 2
+    else:
+        work.gemms += softmax_attention.cross_projections(cut, mixer, rows, count)
+        work.decode.append(attention_decode.cross_decode(cut, mixer, count))
+        work.prefill.append(attention_prefill.cross_prefill(cut, mixer, count))
+        return
+    work.passes.append(elementwise.rope_and_cache(cut, rows, query, kv, count))
+
+
+def _feed(work: StageWork, cut: Cut, ffn: Ffn, tokens: Tokens, count: float, model: Model) -> None:
+    """Feed-forward network and the exchange after (and, for distributed experts, before) it."""
+    if isinstance(ffn, DenseFfn):
+        work.gemms += dense_ffn(cut, tokens.rank, ffn.inner, ffn.gated, cut.formats.ffn, count)
+        work.passes.append(elementwise.activation(tokens.rank, ffn.inner / cut.degrees.tp, count))
+        work.messages += collectives.tensor_parallel(cut, tokens.rank, count)
+        return
+    work.gemms += moe.around(cut, ffn, tokens.rank, count)
+    work.moes.append(moe.routed(cut, ffn, tokens.replica, count, model.coverage, tokens.phase))
+    if ffn.shared_inner:
+        work.passes.append(elementwise.activation(tokens.rank, ffn.shared_inner / cut.degrees.tp, count))
+    work.messages += collectives.expert_exchange(cut, tokens.rank, tokens.replica, ffn.top_k, count)
+
+
+def _ends(work: StageWork, model: Model, cut: Cut, stage: Stage, tokens: Tokens) -> None:
+    """Embedding of the first stage; final norm, head and sampler of the last."""
+    if stage.first:
+        work.passes.append(embedding_head.embedding(cut, tokens.rank))
+        work.messages += collectives.tensor_parallel(cut, tokens.rank, 1.0)
+    if stage.last:
+        work.passes.append(elementwise.norms(cut, tokens.sampling, 1.0))
+        work.gemms.append(embedding_head.head(cut, tokens.sampling, model.vocab))
+        work.passes.append(embedding_head.sampler(tokens.sampling, model.vocab))
+        logits = tokens.sampling * model.vocab * embedding_head.LOGIT_BYTES
+        work.messages += collectives.collective(cut, "all_gather", logits, cut.degrees.tp, 1.0)
