@@ -1,0 +1,30 @@
+"""Routers: which replica of a pool takes a request. Not which pool: shares of the routes decide that.
+
+A router is a function (state, pool, request) -> replica. To add one: a file like `least_outstanding.py`, its name in
+ROUTERS, a branch in `choose_replica`.
+"""
+
+from __future__ import annotations
+
+from planner.registry import Registry
+from planner.sim.routers.least_outstanding import least_outstanding
+from planner.sim.routers.power_of_two import power_of_two
+from planner.sim.routers.random_choice import random_choice
+from planner.sim.routers.round_robin import round_robin
+from planner.sim.state import State
+
+ROUTERS: Registry[int] = Registry("router")
+for _number, _name in enumerate(("round_robin", "least_outstanding", "random", "power_of_two")):
+    ROUTERS.register(_name)(_number)
+
+
+def choose_replica(s: State, p: int, i: int) -> int:
+    """Replica of pool p that request i goes to."""
+    router = s.clock.router[0]
+    if router == 1:
+        return least_outstanding(s, p, i)
+    if router == 2:
+        return random_choice(s, p, i)
+    if router == 3:
+        return power_of_two(s, p, i)
+    return round_robin(s, p, i)

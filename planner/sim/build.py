@@ -1,0 +1,232 @@
+"""From nouns (Deployment, Replica, Requests) to the State that the loop works on. Not the loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.errors import BadInput, Problem, raise_all
+from planner.sim.gaps import BINS
+from planner.sim.pricing import TableCost
+from planner.sim.routers import ROUTERS
+from planner.sim.schedulers import SCHEDULERS
+from planner.sim.state import (
+    CLOCK,
+    EDGE,
+    FLIGHT,
+    NOBODY,
+    POOL,
+    QUEUE,
+    REJECTED,
+    REPLICA,
+    REQUEST,
+    RULE,
+    STEP_COST,
+    TABLE_COST,
+    State,
+)
+from planner.spec.deployment import Deployment
+from planner.spec.requests import Requests
+from planner.spec.step import Replica
+
+GOLDEN = 0.6180339887498949
+"""Fractional part of the golden ratio: k * GOLDEN mod 1 fills [0, 1) evenly for every prefix of k = 0, 1, 2, ..."""
+
+
+def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Requests, seed: int) -> State:
+    """A State at time zero; BadInput for routes, edges or pools that cannot serve the requests."""
+    raise_all(problems_of(deployment, replicas, requests))
+    kinds = [replicas[pool.name] for pool in deployment.pools]
+    pool = pool_records(deployment, kinds)
+    replica = replica_records(pool)
+    edge = edge_records(deployment)
+    request = request_records(deployment, requests, seed)
+    assign_edges(request, pool, edge)
+    request["state"][~admissible(request, pool, edge, kinds)] = REJECTED
+    n_replicas, width, stages = len(replica), int(pool["max_seqs"].max()), int(pool["stages"].max())
+    actors = len(pool) + 3 * n_replicas
+    leaves = 1 << max(actors - 1, 1).bit_length()
+    winner = np.concatenate([np.zeros(leaves, np.int64), np.arange(leaves)])
+    classes = len(requests.class_names)
+    return State(
+        request=request,
+        replica=replica,
+        pool=pool,
+        edge=edge,
+        queue=np.zeros(3 * n_replicas + len(pool), QUEUE),
+        flight=np.zeros((n_replicas, stages), FLIGHT),
+        rule=np.zeros(0, RULE),
+        clock=clock_record(deployment, requests),
+        running=np.zeros((n_replicas, width), np.int64),
+        batch=np.zeros((n_replicas, stages, width), np.int64),
+        chunk=np.zeros((n_replicas, stages, width), np.int64),
+        spare=np.zeros((2, width), np.int64),
+        stage_free_s=np.zeros((n_replicas, stages)),
+        when=np.full(leaves, math.inf),
+        winner=winner,
+        **price_tables(kinds),
+        gap_count=np.zeros((classes, BINS), np.int64),
+        gap_sum_s=np.zeros(classes),
+        tally=np.zeros(classes, np.int64),
+    )
+
+
+def problems_of(deployment: Deployment, replicas: Mapping[str, Replica], requests: Requests) -> list[Problem]:
+    """Every reason why this deployment cannot be simulated."""
+    found = [Problem(f"no replica is given for pool {p.name}") for p in deployment.pools if p.name not in replicas]
+    pools = {pool.name: pool for pool in deployment.pools}
+    routed = {route.request_class for route in deployment.routes}
+    found += [Problem(f"no route serves request class {c}") for c in requests.class_names if c not in routed]
+    for name in dict.fromkeys(route.pool for route in deployment.routes):
+        if "prefill" not in pools[name].phases:
+            found.append(Problem(f"a route leads to pool {name}, which runs no prefill"))
+        elif "decode" not in pools[name].phases and all(edge.source != name for edge in deployment.edges):
+            found.append(Problem(f"pool {name} runs no decode and no edge leads on from it"))
+    for edge in deployment.edges:
+        if "decode" not in pools[edge.target].phases:
+            found.append(Problem(f"an edge leads to pool {edge.target}, which runs no decode"))
+    for name, replica in replicas.items():
+        if replica.scheduler == "sarathi" and replica.stages > 1:
+            found.append(Problem(f"pool {name}: scheduler sarathi runs one pipeline stage", hint="use vllm_v1"))
+    if len(requests) and (requests.input_tokens.min() < 1 or requests.output_tokens.min() < 1):
+        found.append(Problem("requests need at least 1 input and 1 output token"))
+    return found
+
+
+def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[Any]:
+    pool = np.zeros(len(kinds), POOL)
+    counts = np.array([p.replicas for p in deployment.pools])
+    pool["replicas"], pool["first"] = counts, np.cumsum(counts) - counts
+    for row, spec, kind in zip(pool, deployment.pools, kinds, strict=True):
+        row["scheduler"], row["decodes"] = SCHEDULERS.get(kind.scheduler), "decode" in spec.phases
+        row["max_seqs"], row["max_tokens"] = kind.max_seqs, kind.max_tokens_per_step
+        row["kv_blocks"], row["block_tokens"] = kind.kv_blocks, kind.block_tokens
+        row["watermark_blocks"] = int(kind.watermark * kind.kv_blocks)
+        row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
+        row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
+        row["kv_bytes_per_token"] = kind.kv_bytes_per_token
+        fill_prices(row, kind)
+    return pool
+
+
+def fill_prices(row: Any, kind: Replica) -> None:
+    """Scalars of the price of a step."""
+    cost = kind.cost
+    if isinstance(cost, TableCost):
+        row["cost_kind"] = TABLE_COST
+        return
+    row["cost_kind"] = STEP_COST
+    row["linear_points"], row["linear_stride"] = max(len(cost.linear_s), 2), cost.linear_stride
+    row["pair_s"], row["window_pair_s"] = cost.pair_s, cost.window_pair_s
+    row["context_s"], row["chunk_s"] = cost.context_s, cost.chunk_s
+    row["prefill_floor_s"], row["window"] = cost.prefill_floor_s, cost.window_tokens
+
+
+def price_tables(kinds: Sequence[Replica]) -> dict[str, NDArray[np.float64]]:
+    """Price arrays of all pools, one row each, padded with their last value."""
+    costs = [kind.cost for kind in kinds]
+    names = ("decode_s", "decode_context_s", "decode_window_s", "linear_s")
+    rows = {name: [getattr(cost, name, np.zeros(2)) for cost in costs] for name in names}
+    tables = [cost for cost in costs if isinstance(cost, TableCost)]
+    if len(tables) > 1:
+        raise BadInput(Problem("one pool of a run may be priced by a TableCost"))
+    for table in tables:
+        scale = np.array([table.bucket, table.several, table.repeat, table.per_s], np.float64)
+        looked_up = (table.token, table.decode, table.prefill, scale)
+        break
+    else:
+        looked_up = (np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1)), np.zeros(4))
+    named = zip(("token_table", "decode_table", "prefill_table", "table_scale"), looked_up, strict=True)
+    return {name: padded(row) for name, row in rows.items()} | {k: np.ascontiguousarray(v) for k, v in named}
+
+
+def padded(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Rows of unequal length as one array; the last value of a row is repeated."""
+    width = max(2, *(len(row) for row in rows))
+    return np.stack([np.pad(np.asarray(row, np.float64), (0, width - len(row)), mode="edge") for row in rows])
+
+
+def replica_records(pool: NDArray[Any]) -> NDArray[Any]:
+    replica = np.zeros(int(pool["replicas"].sum()), REPLICA)
+    replica["pool"] = np.repeat(np.arange(len(pool)), pool["replicas"])
+    replica["free_blocks"] = pool["kv_blocks"][replica["pool"]]
+    return replica
+
+
+def edge_records(deployment: Deployment) -> NDArray[Any]:
+    names = [pool.name for pool in deployment.pools]
+    edge = np.zeros(len(deployment.edges), EDGE)
+    for row, given in zip(edge, deployment.edges, strict=True):
+        row["source"], row["target"] = names.index(given.source), names.index(given.target)
+        row["bandwidth"], row["latency_s"] = given.bandwidth_bytes_per_s, given.latency_s
+    return edge
+
+
+def request_records(deployment: Deployment, requests: Requests, seed: int) -> NDArray[Any]:
+    n = len(requests)
+    request = np.zeros(n, REQUEST)
+    request["arrival_s"], request["class_index"] = requests.arrival_s, requests.class_index
+    request["input"], request["output"] = requests.input_tokens, requests.output_tokens
+    request["prompt"] = requests.input_tokens
+    draws = np.random.Generator(np.random.PCG64(seed)).random((2, n))
+    request["draw_a"], request["draw_b"] = draws
+    for field in ("admitted_s", "first_token_s", "last_token_s", "finish_s"):
+        request[field] = math.inf
+    for field in ("next", "replica", "source", "first_replica"):
+        request[field] = NOBODY
+    names = [pool.name for pool in deployment.pools]
+    for c, class_name in enumerate(requests.class_names):
+        routes = [route for route in deployment.routes if route.request_class == class_name]
+        mine = np.flatnonzero(requests.class_index == c)
+        targets = np.array([names.index(route.pool) for route in routes])
+        request["pool"][mine] = targets[split(len(mine), [route.share for route in routes])]
+    return request
+
+
+def split(n: int, shares: Sequence[float]) -> NDArray[np.int64]:
+    """Which share each of n items belongs to, evenly interleaved and the same every time."""
+    if len(shares) == 1:
+        return np.zeros(n, np.int64)
+    ends = np.cumsum(shares) / np.sum(shares)
+    points = (np.arange(n) + 0.5) * GOLDEN % 1.0
+    return np.minimum(np.searchsorted(ends, points, side="right"), len(shares) - 1)
+
+
+def assign_edges(request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any]) -> None:
+    """The edge of each request that is prefilled where nothing decodes: in proportion to the targets' replicas."""
+    request["edge"] = NOBODY
+    for p in np.flatnonzero(pool["decodes"] == 0):
+        edges = np.flatnonzero(edge["source"] == p)
+        mine = np.flatnonzero(request["pool"] == p)
+        if len(edges) and len(mine):
+            weights = pool["replicas"][edge["target"][edges]]
+            request["edge"][mine] = edges[split(len(mine), list(weights))]
+
+
+def admissible(
+    request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any], kinds: Sequence[Replica]
+) -> NDArray[np.bool_]:
+    """Which requests fit alone into the KV cache and the context of the pools they visit."""
+    limit = np.array([kind.max_context if kind.max_context > 0 else np.iinfo(np.int64).max for kind in kinds])
+    usable = pool["kv_blocks"] - pool["watermark_blocks"]
+    whole = request["input"] + request["output"]
+    here, moves = request["pool"], request["edge"] != NOBODY
+    kept = np.where(moves, request["input"], whole)
+    good = (whole <= limit[here]) & (-(-kept // pool["block_tokens"][here]) <= usable[here])
+    if moves.any():
+        there = edge["target"][request["edge"][moves]]
+        fits = (whole[moves] <= limit[there]) & (-(-whole[moves] // pool["block_tokens"][there]) <= usable[there])
+        good[moves] &= fits
+    return good
+
+
+def clock_record(deployment: Deployment, requests: Requests) -> NDArray[Any]:
+    clock = np.zeros(1, CLOCK)
+    clock["horizon_s"] = math.inf
+    clock["router"] = ROUTERS.get(deployment.router)
+    clock["concurrency"] = requests.concurrency
+    return clock

@@ -1,0 +1,70 @@
+"""Gaps between tokens of a request, counted in a histogram without expanding them. Quantiles are in `metrics`.
+
+Bins split each octave into 256 equal parts (relative width at most 1/256), by exact float arithmetic, from 2**-22 s
+(0.24 us) to 2**10 s; smaller and larger gaps fall into the end bins. Sums are kept apart, so means are exact.
+"""
+
+from __future__ import annotations
+
+import math
+
+from planner.sim.state import State
+
+PARTS = 256
+LOWEST = -22
+BINS = PARTS * 32
+
+
+def gap_bin(gap_s: float) -> int:
+    """Bin of a gap."""
+    if gap_s <= 2.0**LOWEST:
+        return 0
+    mantissa, exponent = math.frexp(gap_s)
+    b = (exponent - 1 - LOWEST) * PARTS + int((mantissa - 0.5) * (2 * PARTS))
+    return min(b, BINS - 1)
+
+
+def bin_end_s(b: int) -> float:
+    """Upper end of a bin."""
+    mantissa = 0.5 + (b % PARTS + 1) / (2 * PARTS)
+    return math.ldexp(mantissa, b // PARTS + 1 + LOWEST)
+
+
+def record_gap(s: State, i: int, gap_s: float) -> None:
+    """One gap of request i."""
+    request = s.request
+    if gap_s > request.largest_gap_s[i]:
+        request.largest_gap_s[i] = gap_s
+    if i >= s.clock.measured_from[0]:
+        c = request.class_index[i]
+        s.gap_count[c, gap_bin(gap_s)] += 1
+        s.gap_sum_s[c] += gap_s
+
+
+def record_ramp(s: State, first_s: float, slope: float, steps: int) -> None:
+    """Gaps first + slope, first + 2 slope, ... of `steps` steps, each for the tally[c] requests of every class c."""
+    classes = s.tally.shape[0]
+    j = 1
+    while j <= steps:
+        b = gap_bin(first_s + slope * j)
+        last = last_in_bin(first_s, slope, j, steps, b)
+        for c in range(classes):
+            s.gap_count[c, b] += s.tally[c] * (last - j + 1)
+        j = last + 1
+    total = steps * first_s + slope * (steps * (steps + 1) / 2)
+    for c in range(classes):
+        s.gap_sum_s[c] += s.tally[c] * total
+
+
+def last_in_bin(first_s: float, slope: float, j: int, steps: int, b: int) -> int:
+    """The last step up to `steps` whose gap falls into bin b, given that the gap of step j does."""
+    if slope <= 0.0 or b == BINS - 1:
+        return steps
+    end = bin_end_s(b)
+    guess = (end - first_s) / slope
+    last = steps if guess > steps else max(int(guess), j)
+    while last > j and first_s + slope * last >= end:
+        last -= 1
+    while last < steps and first_s + slope * (last + 1) < end:
+        last += 1
+    return last

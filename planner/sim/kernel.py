@@ -1,0 +1,101 @@
+"""The loop, compiled: the one file that imports numba. Without numba the same functions run as plain Python.
+
+Every function of the modules below is copied with globals of its own in which the other functions are replaced by their
+compiled twins, so one source serves as product and as test oracle. No fast-math and no threads: results are equal to
+the last bit. Compiled code is kept in the user's cache directory, keyed by package version and source.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import pkgutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+import planner
+from planner.sim import events, gaps, kvcache, loop, pricing, routers, schedulers, state, transfer
+from planner.sim.state import State
+
+log = logging.getLogger(__name__)
+
+
+def run(s: State, *, compiled: bool = True) -> None:
+    """Simulate the state in place; plain Python when `compiled` is False or numba is not installed."""
+    if compiled and available():
+        compiled_loop()(s)
+    else:
+        loop.run(readable(s))
+
+
+def available() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def readable(s: State) -> State:
+    """The same arrays, with fields as attributes (`request.done`) outside numba too."""
+    return State(*(a.view(np.recarray) if a.dtype.names else a for a in s))
+
+
+@functools.cache
+def compiled_loop() -> Callable[[State], None]:
+    """`loop.run` compiled by numba, or taken from the cache."""
+    cache = cache_dir()
+    if cache is not None:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
+        if not any(cache.iterdir()):
+            log.info("compiling the simulator once for this version; this takes some seconds")
+    import numba
+
+    return twins(lambda f: numba.njit(f, cache=cache is not None))[loop.run]
+
+
+def modules() -> list[ModuleType]:
+    """Every module whose functions run compiled, schedulers and routers included."""
+    found = [state, events, gaps, kvcache, pricing, transfer, loop]
+    for package in (schedulers, routers):
+        found.append(package)
+        found += [sys.modules[f"{package.__name__}.{info.name}"] for info in pkgutil.iter_modules(package.__path__)]
+    return found
+
+
+def twins(compile_one: Callable[[Any], Any]) -> dict[Any, Any]:
+    """Function -> its compiled twin, for all functions of `modules()`."""
+    twin_of: dict[Any, Any] = {}
+    namespaces = []
+    for module in modules():
+        namespace = dict(vars(module))
+        namespaces.append(namespace)
+        for name, value in vars(module).items():
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                copy = FunctionType(value.__code__, namespace, name, value.__defaults__)
+                copy.__module__ = module.__name__
+                twin_of[value] = compile_one(copy)
+    for namespace in namespaces:
+        for name, value in namespace.items():
+            if isinstance(value, FunctionType):
+                namespace[name] = twin_of.get(value, value)
+    return twin_of
+
+
+def cache_dir() -> Path | None:
+    """Directory for compiled code of this version and source; None when it cannot be written."""
+    digest = hashlib.sha256()
+    for module in modules():
+        digest.update(Path(str(module.__file__)).read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = home / "serveplan" / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) else None

@@ -1,0 +1,37 @@
+"""What schedulers share: filling a batch, and letting running requests decode at the expense of later ones."""
+
+from __future__ import annotations
+
+from planner.sim.kvcache import grow, preempt
+from planner.sim.state import State
+
+
+def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
+    """Put request i at place n of the batch with `tokens` prompt tokens, or 0 for one decode token; n + 1."""
+    s.batch[r, slot, n] = i
+    s.chunk[r, slot, n] = tokens
+    return n + 1
+
+
+def decode_share(s: State, r: int) -> int:
+    """Most decodes in one micro-batch: an even share of the running list, so that every pipeline stage has work."""
+    stages = s.pool.stages[s.replica.pool[r]]
+    return int((s.replica.running[r] + stages - 1) // stages)
+
+
+def make_room(s: State, r: int, k: int, tokens: int) -> bool:
+    """Give the k-th running request blocks for `tokens` tokens, preempting from the end of the running list.
+
+    False when it got none: it was preempted itself, or the last one is in another micro-batch.
+    """
+    running, replica = s.running, s.replica
+    i = running[r, k]
+    while not grow(s, r, i, tokens):
+        last = running[r, replica.running[r] - 1]
+        if s.request.in_flight[last]:
+            return False
+        replica.running[r] -= 1
+        preempt(s, r, last)
+        if last == i:
+            return False
+    return True

@@ -1,0 +1,56 @@
+"""Prefill first (vLLM v0, SGLang without mixed chunks): while a prompt fits, a step computes prompts only, else decodes.
+
+Prompts that exceed the token budget are cut to it and continue in the next prefill step. Blocks of the whole prompt are
+reserved at admission. Decodes preempt from the end of the running list. Not modelled: SGLang's new-token ratio.
+"""
+
+from __future__ import annotations
+
+from planner.sim.kvcache import admit, candidate, fits
+from planner.sim.schedulers.batch import add, decode_share, make_room
+from planner.sim.state import State
+
+
+def prefill_first(s: State, r: int, slot: int, now: float) -> int:
+    """Fill the batch; the number of requests in it."""
+    n, budget = unfinished_prompts(s, r, slot, s.pool.max_tokens[s.replica.pool[r]])
+    n = new_prompts(s, r, slot, n, budget, now)
+    return n if n > 0 else decode_all(s, r, slot)
+
+
+def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, int]:
+    """Next chunks of prompts already begun; how many, and the budget that is left."""
+    request, n = s.request, 0
+    for k in range(s.replica.running[r]):
+        i = s.running[r, k]
+        if budget > 0 and not request.prefilled[i] and not request.in_flight[i]:
+            chunk = min(request.prompt[i] - request.done[i], budget)
+            n = add(s, r, slot, n, i, chunk)
+            budget -= chunk
+    return n, budget
+
+
+def new_prompts(s: State, r: int, slot: int, n: int, budget: int, now: float) -> int:
+    """Admit waiting requests in order while budget, seats and blocks of the whole prompt are there."""
+    request, replica = s.request, s.replica
+    seats = s.pool.max_seqs[replica.pool[r]]
+    while budget > 0 and replica.running[r] + replica.moving[r] < seats:
+        i = candidate(s, r)
+        if i < 0 or not fits(s, r, request.prompt[i]):
+            break
+        chunk = min(request.prompt[i], budget)
+        n = add(s, r, slot, n, admit(s, r, request.prompt[i], now), chunk)
+        budget -= chunk
+    return n
+
+
+def decode_all(s: State, r: int, slot: int) -> int:
+    """One decode token for every running request (an even share of them per pipeline micro-batch)."""
+    request, share = s.request, decode_share(s, r)
+    n = k = 0
+    while k < s.replica.running[r] and n < share:
+        i = s.running[r, k]
+        k += 1
+        if request.prefilled[i] and not request.in_flight[i] and make_room(s, r, k - 1, request.done[i]):
+            n = add(s, r, slot, n, i, 0)
+    return n

@@ -1,0 +1,205 @@
+"""simulate: a deployment serves requests, step by step; the Run tells when what happened. Not what it means (metrics)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.sim import kernel
+from planner.sim.build import build
+from planner.sim.loop import start
+from planner.sim.state import MOVING, NOBODY, REJECTED, State
+from planner.spec.deployment import Deployment
+from planner.spec.requests import Requests
+from planner.spec.step import Replica, Work
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRun:
+    """Totals of one pool. Block shares are of all KV blocks of the pool; means are over time, from start to end.
+
+    peak_blocks_share: of the fullest replica. waiting, outstanding: requests, summed over replicas. sent_bytes: KV
+    caches that left the pool. blocks_taken, blocks_given: allocations and releases.
+    """
+
+    work: Work
+    replicas: int
+    mean_blocks_share: float
+    peak_blocks_share: float
+    mean_waiting: float
+    peak_waiting: int
+    mean_outstanding: float
+    sent_bytes: float
+    blocks_taken: int
+    blocks_given: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What happened to n requests. Times in seconds from the start, inf = it did not happen.
+
+    pool: pool that prefilled it; replica, decode_replica: numbers within their pools, -1 = none. queued_s: when it could
+    enter the queue (arrival plus host time). largest_gap_s: between two of its tokens. transfer_s: from token 1 to the
+    end of the KV copy, 0 without one. measured: after the warm-up and not rejected. gap_count [classes, bins],
+    gap_sum_s [classes]: all gaps of measured requests, bins as in `planner.sim.gaps`. end_s: last event or horizon.
+    stopped: a rule ended the run early, so later requests are unknown.
+    """
+
+    class_names: tuple[str, ...]
+    class_index: Ints
+    input_tokens: Ints
+    output_tokens: Ints
+    arrival_s: Floats
+    queued_s: Floats
+    admitted_s: Floats
+    first_token_s: Floats
+    finish_s: Floats
+    largest_gap_s: Floats
+    transfer_s: Floats
+    preemptions: Ints
+    pool: Ints
+    replica: Ints
+    decode_replica: Ints
+    rejected: Flags
+    started: Flags
+    measured: Flags
+    gap_count: Ints
+    gap_sum_s: Floats
+    pools: Mapping[str, PoolRun]
+    end_s: float
+    open_loop: bool
+    stopped: bool
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+
+def simulate(
+    deployment: Deployment,
+    replicas: Mapping[str, Replica],
+    requests: Requests,
+    *,
+    seed: int = 0,
+    horizon_s: float | None = None,
+    warmup: float = 0.0,
+    compiled: bool = True,
+    skip: bool = True,
+    rules: NDArray[Any] | None = None,
+) -> Run:
+    """Serve `requests` on `deployment`; `replicas` says how a replica of each pool behaves.
+
+    horizon_s: stop then; what is unfinished stays so. warmup: share of the first requests that metrics leave out.
+    compiled=False runs the same source as plain Python, skip=False takes every decode step by itself: slower, the same
+    result (to the last bit, and to rounding). rules: early stop, see `planner.sim.capacity`. Raises BadInput for a
+    deployment that cannot serve the requests.
+    """
+    s = build(deployment, replicas, requests, seed)
+    clock = s.clock[0]
+    clock["skip"] = skip
+    clock["horizon_s"] = math.inf if horizon_s is None else horizon_s
+    clock["measured_from"] = int(warmup * len(requests))
+    if rules is not None:
+        s = s._replace(rule=rules.copy())
+    begin(s)
+    kernel.run(s, compiled=compiled)
+    return run_of(s, deployment, requests)
+
+
+def begin(s: State) -> None:
+    """Put the requests that start by themselves on their way: all of them, or the first `concurrency`."""
+    n, concurrency = len(s.request), int(s.clock["concurrency"][0])
+    first = min(n, concurrency) if concurrency else n
+    s.clock["next_request"] = first
+    pools = s.request["pool"][:first]
+    views = kernel.readable(s)
+    for p in range(len(s.pool)):
+        mine = np.flatnonzero(pools == p)
+        if len(mine):
+            chain(views, p, mine)
+
+
+def chain(s: State, p: int, mine: Ints) -> None:
+    """Link requests `mine`, in order, into the arrival queue of pool p."""
+    start(s, int(mine[0]))
+    q = 3 * len(s.replica) + p
+    s.request.next[mine[:-1]] = mine[1:]
+    s.request.next[mine[-1]] = NOBODY
+    s.queue.tail[q], s.queue.length[q] = mine[-1], len(mine)
+
+
+def run_of(s: State, deployment: Deployment, requests: Requests) -> Run:
+    """Read the result out of a finished state."""
+    request, clock = s.request, s.clock[0]
+    n = len(request)
+    rejected = request["state"] == REJECTED
+    started = np.arange(n) < clock["next_request"]
+    end_s = float(clock["now_s"])
+    first = s.pool["first"][s.replica["pool"]]
+    replica, last = request["first_replica"], request["replica"]
+    moved = (request["edge"] != NOBODY) & (request["source"] != NOBODY)
+    return Run(
+        class_names=requests.class_names,
+        class_index=request["class_index"].copy(),
+        input_tokens=request["input"].copy(),
+        output_tokens=request["output"].copy(),
+        arrival_s=request["arrival_s"].copy(),
+        queued_s=request["arrival_s"] + s.pool["request_s"][request["pool"]],
+        admitted_s=request["admitted_s"].copy(),
+        first_token_s=request["first_token_s"].copy(),
+        finish_s=request["finish_s"].copy(),
+        largest_gap_s=request["largest_gap_s"].copy(),
+        transfer_s=np.where(moved & (request["state"] != MOVING), request["transfer_s"], 0.0),
+        preemptions=request["preemptions"].copy(),
+        pool=request["pool"].copy(),
+        replica=np.where(replica == NOBODY, NOBODY, replica - first[replica]),
+        decode_replica=np.where(
+            (last == NOBODY) | ((request["edge"] != NOBODY) & ~moved), NOBODY, last - first[last]
+        ),
+        rejected=rejected,
+        started=started,
+        measured=(np.arange(n) >= clock["measured_from"]) & ~rejected,
+        gap_count=s.gap_count,
+        gap_sum_s=s.gap_sum_s,
+        pools={spec.name: pool_run(s, p, end_s) for p, spec in enumerate(deployment.pools)},
+        end_s=end_s,
+        open_loop=int(clock["concurrency"]) == 0,
+        stopped=bool(clock["stopped"]),
+    )
+
+
+def pool_run(s: State, p: int, end_s: float) -> PoolRun:
+    """Totals over the replicas of pool p."""
+    mine = s.replica[s.replica["pool"] == p]
+    span = end_s if end_s > 0 else 1.0
+    blocks = int(s.pool["kv_blocks"][p]) or 1
+    return PoolRun(
+        work=Work(
+            span_s=end_s,
+            busy_s=float(mine["busy_s"].sum()),
+            prefill_busy_s=float(mine["prefill_busy_s"].sum()),
+            steps=int(mine["steps"].sum()),
+            prefill_tokens=int(mine["prefill_tokens"].sum()),
+            decode_tokens=int(mine["decode_tokens"].sum()),
+            decode_context_tokens=float(mine["context_tokens"].sum()),
+            prefill_pairs=float(mine["pairs"].sum()),
+            preemptions=int(mine["preemptions"].sum()),
+        ),
+        replicas=len(mine),
+        mean_blocks_share=float(mine["block_area"].sum() / (span * blocks * len(mine))),
+        peak_blocks_share=float(mine["peak_blocks"].max() / blocks),
+        mean_waiting=float(mine["waiting_area"].sum() / span),
+        peak_waiting=int(mine["peak_waiting"].sum()),
+        mean_outstanding=float(mine["outstanding_area"].sum() / span),
+        sent_bytes=float(mine["sent_bytes"].sum()),
+        blocks_taken=int(mine["blocks_taken"].sum()),
+        blocks_given=int(mine["blocks_given"].sum()),
+    )

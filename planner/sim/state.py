@@ -1,0 +1,252 @@
+"""State: everything the simulation loop reads and writes, as a few arrays of records. No behaviour but queue handling.
+
+Records keep the fields of one request or replica on one cache line; one tuple keeps the parameter lists short. The same
+functions run on it as plain Python and compiled (see `planner.sim.kernel`), so only loops, arithmetic and arrays appear
+in any file that takes a State.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NOBODY = -1
+"""End of a queue, or no replica yet."""
+WAITING, RUNNING, MOVING, FINISHED, REJECTED = 0, 1, 2, 3, 4
+"""Request.state: in a queue; in the running list; its KV cache moves between pools; done; refused at the door."""
+STEP_COST, TABLE_COST = 0, 1
+
+REQUEST = np.dtype(
+    [
+        # given
+        ("arrival_s", "f8"),
+        ("input", "i8"),
+        ("output", "i8"),
+        ("class_index", "i8"),
+        ("pool", "i8"),  # the pool that prefills it
+        ("edge", "i8"),  # edge its KV cache takes, or NOBODY
+        ("draw_a", "f8"),  # two uniform draws for random routers
+        ("draw_b", "f8"),
+        # where it stands
+        ("state", "i8"),
+        ("next", "i8"),  # the next request of the queue it is in
+        ("replica", "i8"),  # replica that holds it
+        ("source", "i8"),  # replica that still holds its KV cache while it moves
+        ("prompt", "i8"),  # tokens to prefill: the input, plus what was generated before a preemption
+        ("done", "i8"),  # before the prefill ends: tokens computed; afterwards: tokens known, the newest included
+        ("prefilled", "i8"),
+        ("blocks", "i8"),  # KV blocks held
+        ("target_blocks", "i8"),  # blocks reserved at the far end of a transfer
+        ("in_flight", "i8"),  # part of a micro-batch that runs
+        ("ready_step", "i8"),  # engine step from which it may be admitted
+        # what happened
+        ("first_replica", "i8"),
+        ("admitted_s", "f8"),
+        ("first_token_s", "f8"),
+        ("last_token_s", "f8"),
+        ("finish_s", "f8"),
+        ("largest_gap_s", "f8"),
+        ("copy_end_s", "f8"),
+        ("transfer_s", "f8"),
+        ("preemptions", "i8"),
+    ]
+)
+REPLICA = np.dtype(
+    [
+        ("pool", "i8"),
+        ("free_blocks", "i8"),
+        ("running", "i8"),  # length of its row in State.running
+        ("moving", "i8"),  # requests whose KV cache is on its way here
+        ("outstanding", "i8"),  # queued, moving or running here
+        ("flights", "i8"),  # micro-batches that run
+        ("oldest", "i8"),  # slot of the oldest of them
+        ("preempted", "i8"),  # the scheduler preempted while it formed the newest batch
+        ("lag_credit", "f8"),
+        ("link_free_s", "f8"),
+        # totals
+        ("seen_s", "f8"),  # the areas below are integrated up to here
+        ("waiting_area", "f8"),
+        ("outstanding_area", "f8"),
+        ("block_area", "f8"),
+        ("peak_blocks", "i8"),
+        ("peak_waiting", "i8"),
+        ("blocks_taken", "i8"),
+        ("blocks_given", "i8"),
+        ("busy_until_s", "f8"),
+        ("busy_s", "f8"),
+        ("prefill_busy_s", "f8"),
+        ("steps", "i8"),
+        ("prefill_tokens", "i8"),
+        ("decode_tokens", "i8"),
+        ("context_tokens", "f8"),
+        ("pairs", "f8"),
+        ("preemptions", "i8"),
+        ("sent_bytes", "f8"),
+    ]
+)
+POOL = np.dtype(
+    [
+        ("scheduler", "i8"),
+        ("decodes", "i8"),  # the pool runs the decode phase
+        ("first", "i8"),  # its replicas are first .. first + replicas - 1
+        ("replicas", "i8"),
+        ("turn", "i8"),  # of the round-robin router
+        ("max_seqs", "i8"),
+        ("max_tokens", "i8"),
+        ("kv_blocks", "i8"),
+        ("block_tokens", "i8"),
+        ("watermark_blocks", "i8"),
+        ("stages", "i8"),
+        ("hop_s", "f8"),
+        ("dp", "i8"),
+        ("request_s", "f8"),
+        ("lag_steps", "f8"),
+        ("kv_bytes_per_token", "f8"),
+        ("cost_kind", "i8"),
+        ("linear_points", "i8"),
+        ("linear_stride", "i8"),
+        ("pair_s", "f8"),
+        ("window_pair_s", "f8"),
+        ("context_s", "f8"),
+        ("chunk_s", "f8"),
+        ("prefill_floor_s", "f8"),
+        ("window", "i8"),
+    ]
+)
+FLIGHT = np.dtype(
+    [
+        ("start_s", "f8"),
+        ("end_s", "f8"),  # of its last step on the last stage
+        ("steps", "i8"),  # 1, or more when decode steps with the same batch are taken together
+        ("first_s", "f8"),  # duration of the first step, and what each further one adds
+        ("slope_s", "f8"),
+        ("requests", "i8"),
+        ("decodes", "i8"),
+        ("chunks", "i8"),
+        ("chunk_tokens", "i8"),
+        ("context", "i8"),  # sum of the decode contexts in the first step
+        ("pairs", "i8"),
+    ]
+)
+EDGE = np.dtype([("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8")])
+QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
+RULE = np.dtype(
+    [
+        ("class_index", "i8"),
+        ("ttft_s", "f8"),
+        ("tpot_s", "f8"),
+        ("itl_s", "f8"),
+        ("e2e_s", "f8"),
+        ("allowed", "i8"),
+        ("broken", "i8"),
+    ]
+)
+CLOCK = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("horizon_s", "f8"),
+        ("router", "i8"),
+        ("concurrency", "i8"),
+        ("next_request", "i8"),
+        ("finished", "i8"),
+        ("skip", "i8"),  # take steady decode steps together
+        ("measured_from", "i8"),  # requests before this one stay out of the gap histogram
+        ("stopped", "i8"),  # a rule is broken beyond repair
+    ]
+)
+
+
+class State(NamedTuple):
+    """Record arrays by the dtypes above; the rest int64 or float64.
+
+    queue: [3 R + P]: waiting per replica, pulls per replica, transfers per source replica, arrivals per pool.
+    running: [R, W] requests in the running list. batch, chunk: [R, stages, W] requests of a micro-batch and the prompt
+    tokens each computes (0 = one decode token). spare: [2, W] scratch of the schedulers. stage_free_s: [R, stages]. when: [actors] next event.
+    winner: tree over `when`. decode_s .. linear_s: [P, .] price tables. token_table .. prefill_table: TableCost.
+    gap_count: [classes, bins], gap_sum_s: [classes], tally: [classes] scratch.
+    """
+
+    request: Any
+    replica: Any
+    pool: Any
+    edge: Any
+    queue: Any
+    flight: Any
+    rule: Any
+    clock: Any
+    running: Any
+    batch: Any
+    chunk: Any
+    spare: Any
+    stage_free_s: Any
+    when: Any
+    winner: Any
+    decode_s: Any
+    decode_context_s: Any
+    decode_window_s: Any
+    linear_s: Any
+    token_table: Any
+    decode_table: Any
+    prefill_table: Any
+    table_scale: Any
+    gap_count: Any
+    gap_sum_s: Any
+    tally: Any
+
+
+def pull_queue(s: State, r: int) -> int:
+    """Queue of requests whose KV cache replica r shall pull."""
+    return s.replica.shape[0] + r
+
+
+def link_queue(s: State, r: int) -> int:
+    """Queue of transfers that leave replica r."""
+    return 2 * s.replica.shape[0] + r
+
+
+def arrival_queue(s: State, p: int) -> int:
+    """Queue of requests on their way to pool p."""
+    return 3 * s.replica.shape[0] + p
+
+
+def push_back(s: State, q: int, i: int) -> None:
+    """Append request i to queue q; a request is in at most one queue."""
+    queue = s.queue
+    s.request.next[i] = NOBODY
+    if queue.length[q] == 0:
+        queue.head[q] = i
+    else:
+        s.request.next[queue.tail[q]] = i
+    queue.tail[q] = i
+    queue.length[q] += 1
+
+
+def push_front(s: State, q: int, i: int) -> None:
+    """Put request i at the head of queue q."""
+    queue = s.queue
+    s.request.next[i] = queue.head[q] if queue.length[q] > 0 else NOBODY
+    if queue.length[q] == 0:
+        queue.tail[q] = i
+    queue.head[q] = i
+    queue.length[q] += 1
+
+
+def pop_front(s: State, q: int) -> int:
+    """Take the head of queue q, which must not be empty."""
+    queue = s.queue
+    i = queue.head[q]
+    queue.head[q] = s.request.next[i]
+    queue.length[q] -= 1
+    return int(i)
+
+
+def tick(s: State, r: int, now: float) -> None:
+    """Integrate queue length, requests in the system and blocks in use of replica r up to `now`."""
+    replica = s.replica
+    dt = now - replica.seen_s[r]
+    used = s.pool.kv_blocks[replica.pool[r]] - replica.free_blocks[r]
+    replica.waiting_area[r] += s.queue.length[r] * dt
+    replica.outstanding_area[r] += replica.outstanding[r] * dt
+    replica.block_area[r] += used * dt
+    replica.seen_s[r] = now
