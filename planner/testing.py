@@ -63,7 +63,7 @@ _PLAN: dict[str, Any] = {
                 "name": "h100-tp1",
                 "model": "llama-3.1-8b",
                 "node": "h100",
-                "accelerator": "h100-sxm",
+                "accelerator": "H100-SXM5-80GB",
                 "parallelism": {"tp": 1},
                 "replicas": 2,
                 "max_seqs": 256,

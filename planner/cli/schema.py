@@ -6,8 +6,15 @@ from typing import Annotated
 
 import typer
 
+from planner.cli.options import CatalogDirs
+
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="scenario, plan, model, accelerator, node, ...")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="scenario, plan, deployment, model, accelerator, ...")],
+    catalog: CatalogDirs = None,
 ) -> None:
     """Print a JSON Schema, for editors and checks."""
+    from planner.catalog import Catalog, json_schema
+    from planner.cli.output import print_json
+
+    print_json(json_schema(kind, Catalog.open(catalog or ())))
