@@ -1,0 +1,224 @@
+"""The latency metrics, defined once, and what they are in a Run. Not how to reach them.
+
+    ttft   first token - arrival (host time and queue included)
+    tpot   (e2e - ttft) / (output tokens - 1); undefined, and left out, for one output token
+    itl    each gap between successive tokens of a request; statistics over gaps, not over requests
+    e2e    last token - arrival
+    queue  admission - arrival
+
+Quantiles interpolate linearly between order statistics (type 7, NumPy's default). A request that has not got there when
+the run ends enters with its lower bound, time so far; a quantile that touches a lower bound is reported as a lower
+bound itself (`Statistics.bounded`). Rejected requests are counted, and violate every SLO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.sim.gaps import bin_end_s
+from planner.sim.simulate import Run
+from planner.spec.slo import Slo
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+LEVELS = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """One metric of one class: seconds by statistic (mean, p50, p90, p95, p99); empty when nothing was observed.
+
+    count: observations, unfinished requests included. bounded: statistics that are lower bounds ("at least").
+    mean_error_s: half-width of the 95 % interval of the mean, from batch means over time; 0 when not known.
+    """
+
+    values_s: Mapping[str, float]
+    count: int
+    bounded: tuple[str, ...] = ()
+    mean_error_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSummary:
+    """One request class. metrics: ttft, tpot, itl, e2e, queue. Rates are per second of the measured window.
+
+    attainment: share of measured and rejected requests that met all limits for each request; None without such limits.
+    goodput_per_s: rate of those that did. met: every target of the SLO holds, by values that are not lower bounds only.
+    """
+
+    metrics: Mapping[str, Statistics]
+    requests: int
+    finished: int
+    rejected: int
+    requests_per_s: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+    attainment: float | None
+    goodput_per_s: float | None
+    met: bool
+
+
+def ttft_s(run: Run) -> Floats:
+    """Time to first token; a lower bound where it is not out yet, nan where the request never started."""
+    return _since_arrival(run, run.first_token_s)
+
+
+def e2e_s(run: Run) -> Floats:
+    """Arrival to last token; a lower bound where it is not out yet, nan where the request never started."""
+    return _since_arrival(run, run.finish_s)
+
+
+def queue_s(run: Run) -> Floats:
+    """Arrival to admission into the first batch; a lower bound where it still waits."""
+    return _since_arrival(run, run.admitted_s)
+
+
+def tpot_s(run: Run) -> Floats:
+    """Mean time per output token after the first; nan where undefined: one output token, or no token yet.
+
+    An unfinished request counts with (now - first token) / (output tokens - 1), a lower bound.
+    """
+    later = np.maximum(run.output_tokens - 1, 1)
+    known = (run.output_tokens > 1) & np.isfinite(run.first_token_s)
+    end = np.where(np.isfinite(run.finish_s), run.finish_s, run.end_s)
+    first = np.where(known, run.first_token_s, 0.0)
+    return np.where(known, (end - first) / later, np.nan)
+
+
+def _since_arrival(run: Run, event_s: Floats) -> Floats:
+    seen = run.started & (run.arrival_s <= run.end_s)
+    return np.where(seen, np.where(np.isfinite(event_s), event_s, run.end_s) - run.arrival_s, np.nan)
+
+
+def meets(run: Run, slo: Slo) -> Flags:
+    """Which requests are known to meet all limits that hold for each request; itl limits the largest gap."""
+    done = np.isfinite(run.finish_s) & ~run.rejected
+    values = {"ttft": ttft_s(run), "tpot": np.nan_to_num(tpot_s(run)), "e2e": e2e_s(run), "itl": run.largest_gap_s}
+    for metric, limit_s in slo.per_request.items():
+        done &= values[metric] <= limit_s
+    return done
+
+
+def summarise(run: Run, slos: Mapping[str, Slo] | None = None) -> dict[str, ClassSummary]:
+    """Every class by name; without an SLO only throughput counts and `met` is whether nothing was rejected."""
+    slos = slos or {}
+    return {name: _class(run, c, slos.get(name, Slo())) for c, name in enumerate(run.class_names)}
+
+
+def _class(run: Run, c: int, slo: Slo) -> ClassSummary:
+    mine = run.measured & (run.class_index == c)
+    rejected = run.rejected & (run.class_index == c)
+    done = mine & np.isfinite(run.finish_s)
+    span_s = max(run.end_s - (run.arrival_s[run.measured].min() if run.measured.any() else 0.0), 1e-12)
+    metrics = {
+        "ttft": _statistics(ttft_s(run)[mine], np.isfinite(run.first_token_s)[mine]),
+        "tpot": _statistics(tpot_s(run)[mine], np.isfinite(run.finish_s)[mine]),
+        "itl": gap_statistics(run, c),
+        "e2e": _statistics(e2e_s(run)[mine], np.isfinite(run.finish_s)[mine]),
+        "queue": _statistics(queue_s(run)[mine], np.isfinite(run.admitted_s)[mine]),
+    }
+    asked = int(mine.sum() + rejected.sum())
+    good = int((meets(run, slo) & mine).sum())
+    limited = bool(slo.per_request)
+    attainment = good / asked if limited and asked else None
+    return ClassSummary(
+        metrics=metrics,
+        requests=asked,
+        finished=int(done.sum()),
+        rejected=int(rejected.sum()),
+        requests_per_s=float(done.sum() / span_s),
+        input_tokens_per_s=float(run.input_tokens[done].sum() / span_s),
+        output_tokens_per_s=float(run.output_tokens[done].sum() / span_s),
+        attainment=attainment,
+        goodput_per_s=good / span_s if limited else None,
+        met=_met(metrics, attainment, slo) and not rejected.any(),
+    )
+
+
+def _met(metrics: Mapping[str, Statistics], attainment: float | None, slo: Slo) -> bool:
+    """A statistic that is a lower bound meets no limit: nobody knows by how much it grows."""
+    for metric, statistic, limit_s in slo.targets:
+        found = metrics[metric]
+        if found.count and (found.values_s[statistic] > limit_s or statistic in found.bounded):
+            return False
+    return attainment is None or attainment >= slo.attainment
+
+
+def _statistics(values: Floats, known: Flags) -> Statistics:
+    """Mean and quantiles of values of which those not `known` are lower bounds; nan = no observation."""
+    there = ~np.isnan(values)
+    values, known = values[there], known[there]
+    if not len(values):
+        return Statistics({}, 0)
+    found = {"mean": float(values.mean())}
+    ordered = np.sort(values)
+    found |= {name: _quantile(ordered, level) for name, level in LEVELS.items()}
+    bounded: tuple[str, ...] = ()
+    if not known.all():
+        lowest = float(values[~known].min())
+        bounded = ("mean", *(name for name in LEVELS if found[name] >= lowest))
+    return Statistics(found, len(values), bounded, _batch_error(values))
+
+
+def _quantile(ordered: Floats, level: float) -> float:
+    """Type 7 quantile of sorted values."""
+    place = (len(ordered) - 1) * level
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return float(ordered[low] + (ordered[high] - ordered[low]) * (place - low))
+
+
+def _batch_error(values: Floats, batches: int = 20) -> float:
+    """95 % half-width of the mean from means of consecutive batches, which neighbours' correlation does not shrink."""
+    if len(values) < 10 * batches:
+        return 0.0
+    means = values[: len(values) // batches * batches].reshape(batches, -1).mean(axis=1)
+    student_t_19 = 2.093  # 97.5 % quantile of Student's t with 19 degrees of freedom
+    return float(student_t_19 * means.std(ddof=1) / np.sqrt(batches))
+
+
+def gap_statistics(run: Run, c: int) -> Statistics:
+    """ITL of a class from its gap histogram: the mean is exact, quantiles to one bin (at most 0.4 %)."""
+    counts = run.gap_count[c]
+    total = int(counts.sum())
+    if not total:
+        return Statistics({}, 0)
+    below = np.cumsum(counts)
+    found = {"mean": float(run.gap_sum_s[c] / total)}
+    found |= {name: _gap_quantile(counts, below, level) for name, level in LEVELS.items()}
+    return Statistics(found, total)
+
+
+def _gap_quantile(counts: NDArray[np.int64], below: NDArray[np.int64], level: float) -> float:
+    """Gaps of a bin are taken as evenly spread over it."""
+    place = (int(below[-1]) - 1) * level
+    b = int(np.searchsorted(below, place, side="right"))
+    start_s = bin_end_s(b - 1) if b > 0 else 0.0
+    rank = place - (int(below[b]) - int(counts[b]))
+    return float(start_s + (bin_end_s(b) - start_s) * ((rank + 0.5) / int(counts[b])))
+
+
+def saturated(run: Run) -> bool:
+    """Whether the backlog grew until the end of an open-loop run, so that its latencies say nothing.
+
+    The rule of the field: the mean number of waiting requests in the last quarter of the arrivals exceeds 1.5 times
+    that of the third quarter, and is more than a few (2 % of the requests, at least 8).
+    """
+    if not run.open_loop or len(run) < 20:
+        return False
+    ends = np.quantile(run.arrival_s[run.arrival_s <= run.end_s], [0.5, 0.75, 1.0])
+    third, last = _mean_backlog(run, ends[0], ends[1]), _mean_backlog(run, ends[1], ends[2])
+    return bool(last > 1.5 * third and last > max(8.0, 0.02 * len(run)))
+
+
+def _mean_backlog(run: Run, start_s: float, end_s: float) -> float:
+    """Time-averaged number of requests that have arrived and are not admitted."""
+    seen = ~run.rejected & (run.arrival_s <= run.end_s)
+    begin = np.clip(run.arrival_s[seen], start_s, end_s)
+    admitted = np.clip(np.minimum(run.admitted_s[seen], run.end_s), start_s, end_s)
+    return float((admitted - begin).sum() / max(end_s - start_s, 1e-12))
