@@ -28,8 +28,8 @@ class PrefillPrices:
         )
 
 
-def prefill_prices(work: StageWork, cut: Cut, price: Estimator, dp_share: float) -> PrefillPrices:
-    """Sum over the attention layers of a stage; `dp_share` is the share of the fullest attention-data-parallel rank."""
+def prefill_prices(work: StageWork, cut: Cut, price: Estimator) -> PrefillPrices:
+    """Sum over the attention layers of a stage, for the rank that runs the chunk (the simulator spreads chunks)."""
     pair = window_pair = context = chunk = 0.0
     for op in work.prefill:
         fixed, slope = _affine(op, price)
@@ -39,7 +39,7 @@ def prefill_prices(work: StageWork, cut: Cut, price: Estimator, dp_share: float)
             window_pair += slope * op.count
         else:
             pair += slope * op.count
-    share = dp_share / cut.degrees.cp
+    share = 1.0 / cut.degrees.cp
     return PrefillPrices(pair * share, window_pair * share, context * share, chunk)
 
 

@@ -81,8 +81,7 @@ def _price_stage(
     stride, tokens = _token_grid(pool)
     prefill_work = stage_work(model, cut, stage, _prefill_tokens(tokens, pool))
     linear = np.maximum.accumulate(_linear_s(prefill_work, price)) * profile.multipliers.prefill
-    chunk = prefill_prices(prefill_work, cut, price, dp_share=_hot_tokens(np.array([4096.0]), dp)[0] / 4096.0)
-    chunk = chunk.scaled(profile.multipliers.prefill)
+    chunk = prefill_prices(prefill_work, cut, price).scaled(profile.multipliers.prefill)
     every = np.arange(0, stride * _samples(pool, stride), stride, dtype=float)
     linear_s = np.interp(every, tokens, linear)
     rank, rounded = _batches(pool, profile)

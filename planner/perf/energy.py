@@ -1,0 +1,136 @@
+"""Power and energy of a pool from what it did: busy phases of the accelerators, idle time, and the node around them.
+
+Two scopes that must never be mixed: `gpu` (boards only) and `wall` (the whole server, before cooling). Prices and
+cooling are `planner.tco`.
+
+Phase model (energy study, physics section 9): prefill draws 0.9 TDP; decode 0.35 + 0.5 * used memory bandwidth +
+0.15 * used tensor rate; both capped at TDP. It is meant to meet the measured mixes of 0.63-0.85 TDP (ML.ENERGY v3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.errors import BadInput, Problem
+from planner.perf.cut import Cut, cut_of, stages_of
+from planner.perf.hardware import Hardware
+from planner.perf.work import StageWork, Tokens, stage_work
+from planner.spec.deployment import Pool
+from planner.spec.hardware import Accelerator, Node
+from planner.spec.model import Model
+from planner.spec.step import Work
+
+PREFILL = 0.90
+DECODE_FLOOR, DECODE_BANDWIDTH, DECODE_TENSOR = 0.35, 0.50, 0.15
+LOADED_IDLE = 1.6  # an idle board with weights and a context over an empty one: H100 110-130 over 65-75 W, and alike
+IDLE_OF_TDP = 0.10  # where a datasheet gives no idle power
+NODE_BUSY_OF_TDP = 0.43  # 2.4 kW around 8 x 700 W (measured 8xH200 server), for nodes that state nothing
+NODE_IDLE_OF_TDP = 0.30  # 1.7 kW of the same server
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Of a pool over `span_s`. Watts are averages over the span; `gpu_w_each` per accelerator."""
+
+    span_s: float
+    gpu_j: float
+    node_j: float
+    gpu_w_each: float
+    bandwidth_used: float
+    tensor_used: float
+
+    @property
+    def wall_j(self) -> float:
+        return self.gpu_j + self.node_j
+
+    @property
+    def gpu_w(self) -> float:
+        return self.gpu_j / self.span_s if self.span_s else 0.0
+
+    @property
+    def wall_w(self) -> float:
+        return self.wall_j / self.span_s if self.span_s else 0.0
+
+
+def joules(work: Work, model: Model, pool: Pool, hardware: Hardware) -> Energy:
+    """Energy of all replicas of `pool` while they did `work` (totals of the whole pool)."""
+    gpus, board = pool.gpus, hardware.accelerator
+    busy_s = min(work.busy_s, work.span_s * pool.replicas)
+    prefill_s = min(work.prefill_busy_s, busy_s)
+    bandwidth, tensor = utilisation(work, model, pool, hardware)
+    decode = DECODE_FLOOR + DECODE_BANDWIDTH * bandwidth + DECODE_TENSOR * tensor
+    per_replica = gpus / pool.replicas
+    active = (PREFILL * prefill_s + min(1.0, decode) * (busy_s - prefill_s)) * tdp_w(board) * per_replica
+    resting = idle_w(board, loaded=True) * (work.span_s * pool.replicas - busy_s) * per_replica
+    share = busy_s / (work.span_s * pool.replicas) if work.span_s else 0.0
+    gpu_j = max(active, idle_w(board, loaded=True) * busy_s * per_replica) + resting
+    each = gpu_j / work.span_s / gpus if work.span_s else 0.0
+    node_j = node_overhead_w(hardware.node, board, share) * gpus / hardware.node.accelerators * work.span_s
+    return Energy(work.span_s, gpu_j, node_j, each, bandwidth, tensor)
+
+
+def power(work: Work, model: Model, pool: Pool, hardware: Hardware) -> float:
+    """Average watts of one accelerator (boards only) while the pool did `work`."""
+    return joules(work, model, pool, hardware).gpu_w_each
+
+
+def utilisation(work: Work, model: Model, pool: Pool, hardware: Hardware) -> tuple[float, float]:
+    """(memory bandwidth, tensor rate) that the decode steps used, as shares of the peaks, each at most 1."""
+    steps = work.steps * (1.0 - work.prefill_busy_s / work.busy_s) if work.busy_s else 0.0
+    if steps < 1.0 or not work.decode_tokens:
+        return 0.0, 0.0
+    decode_s = work.busy_s - work.prefill_busy_s
+    batch = max(1.0, work.decode_tokens / work.steps)
+    cut = cut_of(model, pool, hardware)
+    stage = max(stages_of(model, pool.parallelism.pp), key=lambda s: s.depth)
+    rank = np.array([max(1.0, batch / pool.parallelism.dp)])
+    done = stage_work(model, cut, stage, Tokens(rank, rank * pool.parallelism.dp, rank, "decode"))
+    context = work.decode_context_tokens / work.decode_tokens
+    seconds = decode_s / steps
+    moved = _moved_bytes(done) + _attention(done, float(rank[0]), context, "bytes_per_token")
+    tensor = _tensor_s(done, cut) + _attention(done, float(rank[0]), context, "flop_per_token") / _peak(cut)
+    return min(1.0, moved / seconds / hardware.bandwidth), min(1.0, tensor / seconds)
+
+
+def _moved_bytes(done: StageWork) -> float:
+    ops = [*done.gemms, *done.moes, *done.passes]
+    return float(sum(op.hbm_bytes[0] * op.count for op in ops))
+
+
+def _tensor_s(done: StageWork, cut: Cut) -> float:
+    """Seconds of matrix units at their peak."""
+    return float(sum(op.flop[0] * op.count / cut.hardware.flop_per_s(op.rate) for op in [*done.gemms, *done.moes]))
+
+
+def _attention(done: StageWork, seqs: float, context: float, what: str) -> float:
+    seen = [(op, min(context, op.window or context)) for op in done.decode]
+    return float(sum(getattr(op, what) * op.count * seqs * tokens for op, tokens in seen))
+
+
+def _peak(cut: Cut) -> float:
+    return cut.hardware.flop_per_s(cut.hardware.rate("bf16"))
+
+
+def tdp_w(board: Accelerator) -> float:
+    """Board power limit; BadInput where the catalog states none."""
+    if board.tdp_w is None:
+        raise BadInput(Problem(f"the power of accelerator {board.name!r} is unknown", hint="give its tdp in the catalog"))
+    return board.tdp_w
+
+
+def idle_w(board: Accelerator, *, loaded: bool) -> float:
+    """Board power without work; `loaded`: with weights in memory, never more than half the TDP."""
+    empty = board.idle_w if board.idle_w is not None else IDLE_OF_TDP * tdp_w(board)
+    return min(empty * (LOADED_IDLE if loaded else 1.0), 0.5 * tdp_w(board))
+
+
+def node_overhead_w(node: Node, board: Accelerator, busy: float) -> float:
+    """Everything in a server but the accelerators, between its idle and its busy figure."""
+    boards = node.accelerators * tdp_w(board)
+    high = node.overhead_busy_w if node.overhead_busy_w is not None else NODE_BUSY_OF_TDP * boards
+    idle_boards = node.accelerators * idle_w(board, loaded=False)
+    low = node.idle_w - idle_boards if node.idle_w is not None else NODE_IDLE_OF_TDP * boards
+    low = min(max(low, 0.0), high)
+    return low + (high - low) * min(1.0, max(0.0, busy))
