@@ -5,7 +5,7 @@ A name is a file's stem without regard to case, or an alias of one. Later layers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -114,7 +114,7 @@ class Catalog:
         return versions.profile(self.profiles(), name, version)
 
     def prices(self, provider: str = "") -> tuple[Price, ...]:
-        """Listed prices, the shipped ones first; with `provider` only that list."""
+        """Listed prices, the shipped ones first; with `provider` only its shipped list, and all of the overlays."""
         return tuple(price for part in self._lists("prices", PriceList, provider) for price in part.prices)
 
     def price(self, key: str, term: Term = "on_demand") -> Quote:
@@ -179,10 +179,10 @@ class Catalog:
     def _lists(self, kind: str, noun: type[_Entry], only: str = "") -> list[_Entry]:
         """Lists of a kind from every layer: a user's list adds to the shipped one of the same name."""
         found = []
-        for layer in self.layers:
+        for position, layer in enumerate(self.layers):
             for path in layer.files(kind):
-                if only and path.stem.casefold() != only.casefold():
-                    continue
+                if only and not position and path.stem.casefold() != only.casefold():
+                    continue  # the shipped catalog has one list per provider
                 key = (kind, str(path))
                 if key not in self._entries:
                     self._entries[key] = as_noun(read_yaml(path, layer.name_of(path)), noun)
@@ -195,9 +195,13 @@ class Catalog:
                 Problem(f"unknown kind of entry {kind!r}", hint=_suggestion(kind, FOLDERS, ()) or _listed(FOLDERS))
             )
         if kind not in self._files:
-            files = (_File(p.stem, p, layer.name_of(p)) for layer in self.layers for p in layer.files(kind))
+            files = (_File(path.stem, path, shown) for path, shown in self._paths(kind))
             self._files[kind] = {file.name.casefold(): file for file in files}
         return self._files[kind]
+
+    def _paths(self, kind: str) -> Iterator[tuple[Path, str]]:
+        """Files of a kind and how messages call them, the shipped ones first."""
+        return ((path, layer.name_of(path)) for layer in self.layers for path in layer.files(kind))
 
     def _alias_table(self) -> Aliases:
         if self._aliases is None:
@@ -218,13 +222,13 @@ class Catalog:
         """Presets by name. Not what they hold: `planner.traffic` reads what a preset means."""
         if self._presets is None:
             self._presets = {}
-            for file in self._index("presets").values():
-                document = _read(file)
+            for path, shown in self._paths("presets"):
+                document = read_yaml(path, shown)
                 presets = document.data.get("presets") if isinstance(document.data, dict) else None
                 if not isinstance(presets, dict):
                     raise BadInput(*document.problems, document.problem((), "expected 'presets:' with named presets"))
                 self._presets |= {
-                    name: _Preset(file.shown, isinstance(preset, dict) and "arrivals" in preset)
+                    name: _Preset(shown, isinstance(preset, dict) and "arrivals" in preset)
                     for name, preset in presets.items()
                 }
         return self._presets

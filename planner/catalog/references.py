@@ -16,6 +16,7 @@ from planner.catalog.catalog import Catalog
 from planner.catalog.document import Document, Path_
 from planner.catalog.prices import TERMS
 from planner.errors import BadInput, Problem, did_you_mean
+from planner.spec.checks import twice
 from planner.spec.hardware import Accelerator, Node
 from planner.spec.precision import BYTES_PER_WEIGHT
 from planner.spec.scenario import Scenario
@@ -38,6 +39,8 @@ class References:
         """All references of a scenario; relative trace files start from `folder`."""
         nodes = self._fleet()
         self._networks()
+        self._unique(("classes",), "class", [item.get("name") for item in self.document.items("classes")])
+        self._unique(("fleet", "nodes"), "entry", self._fleet_names())
         self._models(nodes)
         self._classes(folder)
         self._engine()
@@ -127,10 +130,20 @@ class References:
             }
 
     def _networks(self) -> None:
-        names = [item.get("name") or item.get("node") for item in self.document.items("fleet", "nodes")]
+        names = self._fleet_names()
         for index, network in enumerate(self.document.items("fleet", "networks")):
             for end, name in _entries(network.get("between")):
                 self.one_of("node of the fleet", name, names, ("fleet", "networks", index, "between", end))
+
+    def _fleet_names(self) -> list[object]:
+        return [item.get("name") or item.get("node") for item in self.document.items("fleet", "nodes")]
+
+    def _unique(self, path: Path_, thing: str, names: list[object]) -> None:
+        words = [name if isinstance(name, str) else object() for name in names]
+        for index in twice(words):
+            key = "name" if "name" in self.document.items(*map(str, path))[index] else "node"
+            hint = "" if key == "name" else "give each a `name`"
+            self.wrong((*path, index, key), f"another {thing} is called {words[index]!r} too", hint)
 
     def _models(self, nodes: list[Node]) -> None:
         for key, served in self.document.mapping("models").items():

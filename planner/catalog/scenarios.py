@@ -44,9 +44,9 @@ class ResolvedScenario:
         return self.document.where(path)
 
 
-def load_scenario(path: str | Path, catalog: Catalog) -> ResolvedScenario:
+def load_scenario(path: str | Path, catalog: Catalog | None = None) -> ResolvedScenario:
     """The scenario in a file; BadInput with every mistake in the file and in what it refers to."""
-    return _resolved(read_yaml(path), Path(path).parent, catalog)
+    return _resolved(read_yaml(path), Path(path).parent, catalog or Catalog.open())
 
 
 def parse_scenario(text: str, catalog: Catalog, *, folder: Path = Path(), file: str = "") -> ResolvedScenario:
@@ -63,14 +63,14 @@ def load_deployment(path: str | Path, catalog: Catalog, scenario: Scenario | Non
     deployment, problems = check_noun(document, Deployment)
     references = References(document, catalog)
     references.of_deployment(scenario)
-    return _finished(document, deployment, (*problems, *references.problems), references)
+    return _finished(document, deployment, (*references.problems, *problems), references)
 
 
 def _resolved(document: Document, folder: Path, catalog: Catalog) -> ResolvedScenario:
     scenario, problems = check_noun(document, Scenario)
     references = References(document, catalog)
     references.of_scenario(folder)
-    found = _finished(document, scenario, (*problems, *references.problems), references)
+    found = _finished(document, scenario, (*references.problems, *problems), references)
     return ResolvedScenario(found, folder, document)
 
 

@@ -1,4 +1,4 @@
-"""Which fields a noun has at a path: what an error message offers instead of an unknown word. Not a validator."""
+"""Which nouns and fields are inside a noun: what error messages and schemas are made of. Not a validator."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ def fields_at(noun: type[BaseModel], path: Path_) -> list[str]:
     return sorted(dict.fromkeys(name for found in _nouns_at(noun, path) for name in _by_name(found)))
 
 
-def field_at(noun: type[BaseModel], path: Path_) -> FieldInfo | None:
-    """The declaration of the field at `path`."""
-    for found in _nouns_at(noun, path[:-1]):
-        if field := _by_name(found).get(str(path[-1])):
-            return field
-    return None
+def nouns_in(noun: type[BaseModel]) -> list[type[BaseModel]]:
+    """The noun and every noun that its fields hold, each once."""
+    found: dict[type[BaseModel], None] = {}
+    waiting: list[Any] = [noun]
+    while waiting:
+        kind = waiting.pop()
+        if _is_noun(kind) and kind not in found:
+            found[kind] = None
+            waiting += [field.annotation for field in kind.model_fields.values()]
+        elif not _is_noun(kind):
+            waiting += [part for part in get_args(kind) if part is not kind]
+    return list(found)
 
 
 def _by_name(noun: type[BaseModel]) -> dict[str, FieldInfo]:

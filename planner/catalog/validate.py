@@ -159,6 +159,12 @@ def _our_words(error: ErrorDetails) -> tuple[str, str]:
     return what, hint
 
 
+def _located(error: ErrorDetails) -> tuple[str, str]:
+    """What `planner.spec.checks.wrong` said."""
+    what, _, hint = str(error["ctx"]["what"]).partition(" - ")
+    return what, hint
+
+
 def _branch(error: ErrorDetails) -> tuple[str, str]:
     key = str(error["ctx"]["discriminator"]).strip("'")
     expected = error["ctx"].get("expected_tags", "")
@@ -184,6 +190,7 @@ _SAY: dict[str, _Say] = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _MAPPING),
     **dict.fromkeys(("value_error", "assertion_error"), _our_words),
     **dict.fromkeys(("union_tag_invalid", "union_tag_not_found"), _branch),
+    "wrong": _located,
     "string_type": _TEXT,
     "literal_error": _one_of,
     "greater_than": _bound("greater than", "gt"),

@@ -5,11 +5,13 @@ Every later technique is one more optional block here, and leaving it out means 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from planner.spec.base import Frozen
+from planner.spec.checks import Name, Path, Share, twice, wrong
 from planner.spec.precision import Dtype, KvDtype
 from planner.spec.workload import RequestClass
 from planner.units import BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, UsdPerKwh, Watts
@@ -31,9 +33,9 @@ class Owned(Frozen):
 
     capex_usd: Usd
     amortisation_years: float = Field(5.0, gt=0)
-    interest: float = Field(0.08, ge=0, lt=1)
-    residual: float = Field(0.0, ge=0, lt=1)
-    maintenance: float = Field(0.02, ge=0, lt=1)
+    interest: Share = Field(0.08, ge=0, lt=1)
+    residual: Share = Field(0.0, ge=0, lt=1)
+    maintenance: Share = Field(0.02, ge=0, lt=1)
     """Share of the capex per year."""
     electricity_usd_per_kwh: UsdPerKwh = 0.08
     pue: float = Field(1.25, ge=1)
@@ -47,6 +49,7 @@ class NodeType(Frozen):
     name: str = ""
     """How the plan calls it; the node's catalog name when empty."""
     price_usd_per_hour: UsdPerHour | None = None
+    """Per node and hour."""
     price_key: str | None = None
     """`provider:instance[:region]` in the price catalog."""
     price_source: str = ""
@@ -84,7 +87,7 @@ class Engine(Frozen):
     max_tokens_per_step: PositiveInt | None = None
     """Token budget; empty = the search chooses among the engine's usual values."""
     max_seqs: PositiveInt | None = None
-    memory_fraction: float | None = Field(None, gt=0, le=1)
+    memory_fraction: Share | None = Field(None, gt=0, le=1)
     router: str = "round_robin"
 
 
@@ -111,22 +114,22 @@ class Limits(Frozen):
     gpus: PositiveInt | None = None
     min_replicas: PositiveInt = 1
     max_pools: PositiveInt | None = None
-    headroom: float = Field(0.0, ge=0, lt=1)
+    headroom: Share = Field(0.0, ge=0, lt=1)
     """Share of capacity kept free."""
 
 
 class Tolerances(Frozen):
     """Relative differences that `check` forgives; topology and counts must be equal."""
 
-    usd_per_hour: float = Field(0.02, ge=0)
-    metrics: float = Field(0.05, ge=0)
+    usd_per_hour: Share = Field(0.02, ge=0)
+    metrics: Share = Field(0.05, ge=0)
 
 
 class Scenario(Frozen):
     version: Literal[1]
-    name: str
+    name: Name
     description: str = ""
-    models: dict[str, ServedModel] = Field(min_length=1)
+    models: dict[Name, ServedModel] = Field(min_length=1)
     classes: tuple[RequestClass, ...] = Field(min_length=1)
     fleet: Fleet
     engine: Engine
@@ -146,15 +149,23 @@ class Scenario(Frozen):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Scenario:
-        unknown = {c.model for c in self.classes} - set(self.models)
-        if unknown:
-            raise ValueError(f"classes name models that are not in `models`: {', '.join(sorted(unknown))}")
-        _unique("class names", [c.name for c in self.classes])
-        _unique("node names", [n.name or n.node for n in self.fleet.nodes])
+        wrong(self, self._mistakes())
         return self
 
-
-def _unique(what: str, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{what} must differ: {', '.join(twice)}")
+    def _mistakes(self) -> Iterator[tuple[Path, str]]:
+        """Names inside the scenario that mean nothing or two things."""
+        nodes = [node.name or node.node for node in self.fleet.nodes]
+        for index, one in enumerate(self.classes):
+            if one.model not in self.models:
+                yield ("classes", index, "model"), f"no model of this scenario is called {one.model!r}"
+        for index, network in enumerate(self.fleet.networks):
+            for end, name in enumerate(network.between):
+                if name not in nodes:
+                    yield ("fleet", "networks", index, "between", end), f"no node of the fleet is called {name!r}"
+        for index in twice(one.name for one in self.classes):
+            yield ("classes", index, "name"), f"another class is called {self.classes[index].name!r} too"
+        for index in twice(nodes):
+            key = "name" if self.fleet.nodes[index].name else "node"
+            yield ("fleet", "nodes", index, key), f"another entry is called {nodes[index]!r} too - give each a `name`"
+        for index in twice(self.objective):
+            yield ("objective", index), "is listed twice"

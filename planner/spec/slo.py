@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from planner.spec.base import Frozen
+from planner.spec.checks import Share, wrong
 from planner.units import Seconds
 
 Metric = Literal["ttft", "tpot", "itl", "e2e"]
@@ -26,6 +27,7 @@ class Percentiles(Frozen):
     def _something_is_limited(self) -> Percentiles:
         if not self.limits:
             raise ValueError("give at least one of mean, p50, p90, p95, p99")
+        wrong(self, (((name,), "must be longer than 0 s") for name, limit in self.limits.items() if limit <= 0))
         return self
 
     @property
@@ -57,7 +59,17 @@ class Slo(Frozen):
     tpot: Limit | None = None
     itl: Limit | None = None
     e2e: Limit | None = None
-    attainment: float = Field(0.95, gt=0, le=1)
+    attainment: Share = Field(0.95, gt=0, le=1)
+    """Share of requests that meets all limits for each request."""
+
+    @model_validator(mode="after")
+    def _every_limit_can_bind(self) -> Slo:
+        wrong(
+            self, (((metric,), "must be longer than 0 s") for metric, limit in self.per_request.items() if limit <= 0)
+        )
+        if self.attainment != Slo.model_fields["attainment"].default and not self.per_request:
+            wrong(self, [(("attainment",), "counts requests that meet limits like `ttft: 2 s`, but there is none")])
+        return self
 
     @property
     def targets(self) -> tuple[tuple[Metric, str, float], ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from planner.spec.base import Frozen
+from planner.spec.checks import Name, Path, wrong
 from planner.spec.slo import Slo
 from planner.units import PerSecond, Seconds
 
@@ -84,8 +86,9 @@ class Trace(Frozen):
 class Arrivals(Frozen):
     """When requests come: exactly one of an open-loop rate, a closed loop, or all at once.
 
-    `cv` of the gaps turns Poisson (1) into Gamma arrivals; `profile` multiplies the rate over time. `concurrency`
-    keeps that many requests in flight. `all_at_once` queues `requests` at time zero and `deadline` bounds the last.
+    `cv` of the gaps turns Poisson (1) into Gamma arrivals; `profile` multiplies the rate over time, one value for each
+    `profile_step`, again from its start when it ends. `concurrency` keeps that many requests in flight. `all_at_once`
+    queues `requests` at time zero and `deadline` bounds the last.
     """
 
     rate_per_s: PerSecond | None = None
@@ -101,17 +104,30 @@ class Arrivals(Frozen):
         given = [self.rate_per_s is not None, self.concurrency is not None, self.all_at_once]
         if sum(given) != 1:
             raise ValueError("give exactly one of rate, concurrency, all_at_once")
-        if self.rate_per_s is not None and self.rate_per_s <= 0:
-            raise ValueError("rate must be positive")
-        if self.deadline_s is not None and not self.all_at_once:
-            raise ValueError("deadline belongs to all_at_once")
+        wrong(self, self._mistakes())
         return self
+
+    def _mistakes(self) -> Iterator[tuple[Path, str]]:
+        """Settings that cannot be, and settings that the chosen process would ignore."""
+        if self.rate_per_s is not None and self.rate_per_s <= 0:
+            yield ("rate",), "must be above 0"
+        if self.deadline_s is not None and not self.all_at_once:
+            yield ("deadline",), "belongs to `all_at_once`"
+        if self.rate_per_s is None and self.cv != 1.0:
+            yield ("cv",), "belongs to `rate`"
+        if self.rate_per_s is None and self.profile:
+            yield ("profile",), "belongs to `rate`"
+        yield from ((("profile", i), "must not be negative") for i, factor in enumerate(self.profile) if factor < 0)
+        if self.profile and not any(factor > 0 for factor in self.profile):
+            yield ("profile",), "is never above 0, so no request would come"
+        if self.profile_step_s <= 0:
+            yield ("profile_step",), "must be longer than 0 s"
 
 
 class RequestClass(Frozen):
     """One kind of request: its model, its lengths (preset, distribution or trace), its arrivals, its SLO."""
 
-    name: str
+    name: Name
     model: str
     """Key of `models` in the scenario."""
     preset: str | None = None
@@ -127,7 +143,9 @@ class RequestClass(Frozen):
     def _one_source(self) -> RequestClass:
         _exactly_one(self, "preset", "lengths", "trace")
         if self.lengths is not None and self.arrivals is None:
-            raise ValueError("lengths need arrivals: rate, concurrency or all_at_once")
+            raise ValueError("`lengths` need `arrivals`: a rate, a concurrency or all_at_once")
+        if self.arrivals is not None and self.arrivals.all_at_once and self.trace is None and self.requests is None:
+            wrong(self, [(("arrivals", "all_at_once"), "how many requests? give `requests` of the class")])
         return self
 
 
