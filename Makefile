@@ -4,6 +4,9 @@ SCENARIO ?= scenarios/quickstart.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 
+# An environment whose Python has gone is stale, whatever its stamps say.
+$(shell test ! -e $(VENV) || $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.core $(VENV)/.test)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help plan test lint types layers unit bench wheel clean
@@ -16,25 +19,25 @@ help:
 	@echo "make clean   remove the environment and everything that was built"
 
 plan: $(VENV)/.core
-	$(BIN)/serveplan plan $(SCENARIO) -o plan.json
+	$(BIN)/python -m planner plan $(SCENARIO) -o plan.json
 
 test: lint types layers unit
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 types: $(VENV)/.test
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 layers: $(VENV)/.test
-	$(BIN)/lint-imports
+	$(BIN)/python $(BIN)/lint-imports
 
 unit: $(VENV)/.test
-	$(BIN)/pytest -n 2
+	$(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/.test
-	$(BIN)/pytest -m bench -s -q
+	$(BIN)/python -m pytest -m bench -s -q
 
 wheel: $(VENV)/.test
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
