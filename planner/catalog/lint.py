@@ -5,6 +5,7 @@ Not validation: types, units and required fields are checked when an entry is re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -70,6 +71,7 @@ def lint(catalog: Entries) -> list[Finding]:
         *_each(catalog.names("models"), catalog.model, check_model),
         *_each(catalog.names("stage_models"), catalog.stage_model, check_stage_model),
         *(f for p in catalog.prices() for f in _findings(price_name(p), p, lambda p: check_price(p, known))),
+        *_twice("price", [price_name(p) for p in catalog.prices()]),
         *(f for t in catalog.tco_parameters() for f in _findings(f"{t.kind}:{t.key}", t, check_tco)),
     ]
     return sorted(found, key=lambda finding: finding.severity)
@@ -84,6 +86,12 @@ def _each(names: Sequence[str], read: Callable[[str], T], check: Callable[[T], I
             yield from (Finding("error", name, str(problem)) for problem in bad.problems)
         else:
             yield from _findings(name, entry, check)
+
+
+def _twice(kind: str, names: Sequence[str]) -> Iterator[Finding]:
+    for name, count in Counter(name.casefold() for name in names).items():
+        if count > 1:
+            yield Finding("error", name, f"{count} entries are the same {kind}", "keep one, or tell them apart")
 
 
 def _findings(name: str, entry: T, check: Callable[[T], Iterable[Remark]]) -> Iterator[Finding]:
