@@ -54,19 +54,6 @@ def peak_rate_per_s(arrivals: Arrivals) -> float:
     return arrivals.rate_per_s * max(arrivals.profile, default=1.0)
 
 
-def check(name: str, arrivals: Arrivals) -> list[Problem]:
-    """Problems that the fields one by one cannot show."""
-    if not arrivals.profile:
-        return []
-    if arrivals.rate_per_s is None:
-        return [Problem(f"class {name!r}: a profile needs a rate")]
-    if min(arrivals.profile) < 0 or max(arrivals.profile) <= 0:
-        return [Problem(f"class {name!r}: profile values must not be negative and not all zero")]
-    if arrivals.profile_step_s <= 0:
-        return [Problem(f"class {name!r}: profile_step must be positive")]
-    return []
-
-
 def require_positive_scale(rate_scale: float) -> None:
     """Refuse a rate scale that would stop or reverse time."""
     if not (0.0 < rate_scale < np.inf):

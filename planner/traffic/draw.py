@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import numpy as np
 from planner.errors import BadInput, Problem, raise_all
 from planner.spec.requests import Requests
 from planner.spec.workload import RequestClass
-from planner.traffic.arrivals import check, require_positive_scale
-from planner.traffic.presets import preset
+from planner.traffic.arrivals import require_positive_scale
+from planner.traffic.presets import Preset, preset, shipped
 from planner.traffic.readers import read
 from planner.traffic.stream import Drawn, Offered, Stream
 
@@ -62,13 +62,16 @@ class Traffic:
             raise BadInput(Problem(what, hint="give it a rate, or plan it alone"))
 
 
-def load(classes: Sequence[RequestClass], folder: Path) -> Traffic:
-    """Look up presets and read traces; relative trace files are found from `folder`. All problems in one BadInput."""
+def load(classes: Sequence[RequestClass], folder: Path, known: Mapping[str, Preset] | None = None) -> Traffic:
+    """Look up presets in `known` (None: the shipped ones) and read traces, relative ones from `folder`.
+
+    Raises one BadInput with the problems of all classes.
+    """
     streams: list[Stream] = []
     problems: list[Problem] = []
     for one in classes:
         try:
-            streams.append(_stream(one, folder))
+            streams.append(_stream(one, folder, shipped() if known is None else known))
         except BadInput as error:
             problems += error.problems
     raise_all(problems)
@@ -92,28 +95,23 @@ def mean_rate(classes: Sequence[RequestClass], folder: Path) -> float:
     return sum(one.rate_per_s or 0.0 for one in offered(classes, folder))
 
 
-def _stream(one: RequestClass, folder: Path) -> Stream:
+def _stream(one: RequestClass, folder: Path, known: Mapping[str, Preset]) -> Stream:
     if one.trace is not None:
         return _trace_stream(one, folder)
-    lengths, arrivals, requests = one.lengths, one.arrivals, one.requests
+    lengths, arrivals = one.lengths, one.arrivals
     if one.preset is not None:
-        chosen = preset(one.preset)
+        chosen = preset(one.preset, known)
         lengths, arrivals = chosen.lengths, one.arrivals or chosen.arrivals
     if arrivals is None:
         hint = "give arrivals: rate, concurrency or all_at_once"
         raise BadInput(Problem(f"class {one.name!r}: preset {one.preset!r} has no arrivals of its own", hint=hint))
-    raise_all(check(one.name, arrivals))
-    if arrivals.all_at_once:
-        requests = requests or DEFAULT_REQUESTS
-    return Stream(one.name, one.model, lengths, None, arrivals, requests)
+    return Stream(one.name, one.model, lengths, None, arrivals, one.requests)
 
 
 def _trace_stream(one: RequestClass, folder: Path) -> Stream:
     assert one.trace is not None
     recorded = read(folder / one.trace.file, one.trace.format).head(one.trace.limit)
-    if one.arrivals is not None:
-        raise_all(check(one.name, one.arrivals))
-    elif recorded.arrival_s is None:
+    if one.arrivals is None and recorded.arrival_s is None:
         hint = "give arrivals: rate, concurrency or all_at_once"
         raise BadInput(Problem(f"class {one.name!r}: the trace holds lengths but no times", hint=hint))
     requests = one.requests
@@ -125,7 +123,7 @@ def _trace_stream(one: RequestClass, folder: Path) -> Stream:
 def _closed_size(stream: Stream, requests: int | None) -> int:
     if stream.concurrency:
         return requests or stream.requests or DEFAULT_REQUESTS
-    assert stream.requests is not None  # a job has a size
+    assert stream.requests is not None  # RequestClass asks a job for its size, a trace has one
     return min(stream.requests, requests or stream.requests)
 
 

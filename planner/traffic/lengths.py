@@ -13,6 +13,8 @@ import numpy as np
 from planner.spec.requests import Floats, Ints
 from planner.spec.workload import Length, Lengths, Lognormal, Quantiles
 
+MOST_TOKENS = 2.0**31
+
 
 def correlated(scores: Floats, rho: float) -> tuple[Floats, Floats]:
     """Two standard normal columns [n] with correlation rho from independent ones `scores` [n, 2]."""
@@ -26,8 +28,8 @@ def token_pairs(lengths: Lengths, scores: Floats) -> tuple[Ints, Ints]:
 
 
 def tokens(length: Length, scores: Floats) -> Ints:
-    """Whole tokens, at least 1, at the given standard normal scores [n]."""
-    whole: Ints = np.maximum(np.rint(_inverse(length, scores)), 1.0).astype(np.int64)
+    """Whole tokens, from 1 to MOST_TOKENS, at the given standard normal scores [n]."""
+    whole: Ints = np.clip(np.rint(_inverse(length, scores)), 1.0, MOST_TOKENS).astype(np.int64)
     return whole
 
 

@@ -56,8 +56,8 @@ def _records(content: str, file: str) -> Iterator[tuple[int, Any]]:
             record, end = decode(content, at)
         except json.JSONDecodeError as error:
             raise BadInput(Problem(f"not JSON: {error.msg}", Where(file, error.lineno, error.colno))) from error
-        except RecursionError as error:
-            raise BadInput(Problem("nested too deeply", Where(file, line))) from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
+            raise BadInput(Problem(f"cannot read the record: {error}", Where(file, line))) from error
         yield line, record
         at = _skip(content, end)
         if content[at : at + 1] == ",":
