@@ -95,13 +95,15 @@ def utilisation(work: Work, model: Model, pool: Pool, hardware: Hardware) -> tup
 
 
 def _moved_bytes(done: StageWork) -> float:
-    ops = [*done.gemms, *done.moes, *done.passes]
-    return float(sum(op.hbm_bytes[0] * op.count for op in ops))
+    products = sum(op.hbm_bytes[0] * op.count for op in done.gemms)
+    experts = sum(op.hbm_bytes[0] * op.count for op in done.moes)
+    return float(products + experts + sum(op.hbm_bytes[0] * op.count for op in done.passes))
 
 
 def _tensor_s(done: StageWork, cut: Cut) -> float:
     """Seconds of matrix units at their peak."""
-    return float(sum(op.flop[0] * op.count / cut.hardware.flop_per_s(op.rate) for op in [*done.gemms, *done.moes]))
+    dense = sum(op.flop[0] * op.count / cut.hardware.flop_per_s(op.rate) for op in done.gemms)
+    return float(dense + sum(op.flop[0] * op.count / cut.hardware.flop_per_s(op.rate) for op in done.moes))
 
 
 def _attention(done: StageWork, seqs: float, context: float, what: str) -> float:
@@ -116,7 +118,8 @@ def _peak(cut: Cut) -> float:
 def tdp_w(board: Accelerator) -> float:
     """Board power limit; BadInput where the catalog states none."""
     if board.tdp_w is None:
-        raise BadInput(Problem(f"the power of accelerator {board.name!r} is unknown", hint="give its tdp in the catalog"))
+        what = f"the power of accelerator {board.name!r} is unknown"
+        raise BadInput(Problem(what, hint="give its tdp in the catalog"))
     return board.tdp_w
 
 

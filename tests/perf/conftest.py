@@ -63,7 +63,7 @@ def replica_of(catalog: Catalog) -> Callable[..., Replica]:
 
 @pytest.fixture(scope="session")
 def decode_s() -> Callable[[Replica, int, float], float]:
-    """Seconds of a decode step of n sequences with `context` cached tokens each, by the formula of planner.spec.step."""
+    """Seconds of a decode step of n sequences with `context` cached tokens each, by the formula of StepCost."""
 
     def time(replica: Replica, n: int, context: float) -> float:
         cost = replica.cost
