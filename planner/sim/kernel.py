@@ -56,7 +56,8 @@ def compiled_loop() -> Callable[[State], None]:
             log.info("compiling the simulator once for this version; this takes some seconds")
     import numba
 
-    return twins(lambda f: numba.njit(f, cache=cache is not None))[loop.run]
+    # The loop allocates nothing, so reference counting (_nrt) is off: with this many arrays it costs 50 times the work.
+    return twins(lambda f: numba.njit(f, cache=cache is not None, _nrt=False))[loop.run]
 
 
 def modules() -> list[ModuleType]:
@@ -90,8 +91,8 @@ def twins(compile_one: Callable[[Any], Any]) -> dict[Any, Any]:
 def cache_dir() -> Path | None:
     """Directory for compiled code of this version and source; None when it cannot be written."""
     digest = hashlib.sha256()
-    for module in modules():
-        digest.update(Path(str(module.__file__)).read_bytes())
+    for file in (__file__, *(module.__file__ for module in modules())):
+        digest.update(Path(str(file)).read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = home / "serveplan" / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"
     try:
