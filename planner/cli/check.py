@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import CatalogDirs, Jobs, Json, NoColor, Quiet, TimeLimit
+from planner.cli.options import CatalogDirs, Jobs, Json, Markdown, NoColor, Quiet, TimeLimit
 
 
 def check(
@@ -15,10 +15,14 @@ def check(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where trace files are; default the folder of the plan.")
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")
+    ] = None,
     catalog: CatalogDirs = None,
     jobs: Jobs = None,
     time_limit: TimeLimit = None,
     json: Json = False,
+    markdown: Markdown = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
@@ -26,20 +30,30 @@ def check(
 
     Exit code 1 when one does not: the fresh plan differs, or the committed one breaks a promise.
     """
-    from planner.cli.output import print_json, print_text
+    from planner.cli.output import print_json, print_text, write_text
     from planner.cli.planning import Run, make_plan, open_catalog
-    from planner.review import check, read_plan, scenario_of
+    from planner.review import as_junit, as_markdown, check, read_plan, scenario_of
 
     opened = open_catalog(catalog)
-    found = {}
+    found, comments = {}, []
     for file in plans:
         old = read_plan(file)
         run = Run(old.seed, jobs, time_limit, None, quiet, no_color)
         new = make_plan(scenario_of(old, str(file)), folder or file.parent, opened, run)
         found[str(file)] = check(old, new)
+        comments.append(as_markdown(old, new, found[str(file)], str(file)))
+    if junit is not None:
+        write_text(junit, as_junit(found))
     if json:
         print_json({file: one.as_dict() for file, one in found.items()})
+    elif markdown:
+        print_text("\n".join(comments))
     else:
-        print_text("\n".join(f"{file}: {one or 'stands'}" for file, one in found.items()))
+        print_text("\n".join(f"{file}: {_verdict(str(one), bool(one))}" for file, one in found.items()))
     if any(found.values()):
         raise typer.Exit(1)
+
+
+def _verdict(differences: str, differs: bool) -> str:
+    told = "".join(f"\n  {line}" for line in differences.splitlines())
+    return f"{'no longer stands' if differs else 'stands'}{told}"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colors; NO_COLOR does the same.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws; default from the scenario.")]

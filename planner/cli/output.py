@@ -7,8 +7,11 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from planner.errors import BadInput, Problem, Where
 
 LINE_EVERY_S = 5.0
 
@@ -24,6 +27,14 @@ def print_text(text: str) -> None:
 
 def print_json(document: Any) -> None:
     print_text(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a side file; BadInput when that cannot be done."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(Problem(f"cannot write: {error.strerror}", Where(str(file)))) from error
 
 
 def note(text: str, quiet: bool = False) -> None:

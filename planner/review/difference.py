@@ -10,6 +10,7 @@ from planner.spec.plan import ClassPrediction, Plan, PoolPlan
 from planner.spec.scenario import Tolerances
 
 Facts = dict[str, Any]
+Shown = str | int | float | bool | list[Any] | None
 ABSENT = "absent"
 COUNTS = ("gpus", "nodes")
 MONEY = ("usd_per_hour",)
@@ -34,7 +35,7 @@ class Change:
         return float((self.after - self.before) / abs(self.before))
 
     def __str__(self) -> str:
-        text = f"{self.path}: {_show(self.before)} -> {_show(self.after)}"
+        text = f"{self.path}: {shown(self.before)} -> {shown(self.after)}"
         if self.relative is None:
             return text
         allowed = "" if self.tolerance is None else f", tolerance {self.tolerance:.3g}"
@@ -147,5 +148,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _show(value: Any) -> str:
+def shown(value: Shown) -> str:
+    """A value as differences print it."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
