@@ -18,6 +18,7 @@ from planner.catalog.lint_hardware import (
     check_price,
     check_provenance,
     check_tco,
+    price_keys,
     price_name,
 )
 from planner.catalog.lint_models import check_model, check_stage_model
@@ -62,7 +63,7 @@ def lint(catalog: Entries) -> list[Finding]:
     known = Known(
         accelerators=frozenset(catalog.names("accelerators")),
         fabrics=frozenset(catalog.names("fabrics")),
-        price_keys=frozenset(f"{price.provider}:{price.instance}" for price in catalog.prices()),
+        price_keys=frozenset(key for price in catalog.prices() for key in price_keys(price)),
     )
     found = [
         *_each(catalog.names("accelerators"), catalog.accelerator, lambda a: check_accelerator(a, known)),

@@ -96,6 +96,11 @@ def check_node(n: Node, known: Known) -> Iterator[Remark]:
         yield "warning", "a scale-out fabric without network cards", "give nics"
 
 
+def price_keys(price: Price) -> tuple[str, str]:
+    """What a node may write to mean this price: `provider:instance`, or that and its region."""
+    return f"{price.provider}:{price.instance}", price_name(price)
+
+
 def price_name(price: Price) -> str:
     return f"{price.provider}:{price.instance}:{price.region}"
 
