@@ -21,7 +21,7 @@ from planner.spec.plan import ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow,
 
 NARROWEST = 80
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
-METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "e2e", "attainment": "all limits"}
+METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "e2e"}
 
 
 def as_text(plan: Plan, width: int = 100, color: bool = False) -> str:
@@ -30,7 +30,7 @@ def as_text(plan: Plan, width: int = 100, color: bool = False) -> str:
     console = Console(file=StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
     with console.capture() as captured:
         console.print(render(plan))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()) + "\n"
 
 
 def render(plan: Plan) -> RenderableType:
@@ -82,19 +82,20 @@ def _pools(plan: Plan) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for pool in plan.deployment.pools:
-        table.add_row(Text(f"{pool.replicas} x {pool.name}", style="bold"), _replica(pool))
+    for pool, told in zip(plan.deployment.pools, plan.pools, strict=True):
+        table.add_row(Text(f"{pool.replicas} x {pool.name}", style="bold"), _replica(pool, told))
     return table
 
 
-def _replica(pool: Pool) -> Text:
-    """Two lines: the hardware and its cut; the model, its formats and the batch limits."""
+def _replica(pool: Pool, told: PoolPlan) -> Text:
+    """The hardware and its cut; the model, its formats and the batch limits; how sure its step times are."""
     role = f"{'+'.join(pool.phases)} only, " if len(pool.phases) == 1 else ""
     hardware = (
         f"{role}{pool.parallelism.gpus} x {pool.accelerator} each ({str(pool.parallelism).upper()}) on {pool.node}"
     )
     limits = f"up to {count(pool.max_seqs)} sequences and {count(pool.max_tokens_per_step)} tokens a step"
-    return Text(f"{hardware}\n{pool.model}, {pool.weights} weights, {pool.kv} KV cache, {limits}")
+    model = f"{pool.model}, {pool.weights} weights, {pool.kv} KV cache, {limits}"
+    return Text.assemble(f"{hardware}\n{model}", (f"\nstep times: {told.source}, ±{share(told.rel_error)}", "dim"))
 
 
 def _links(plan: Plan) -> Iterator[Text]:
@@ -108,11 +109,10 @@ def _links(plan: Plan) -> Iterator[Text]:
 
 
 def _load_table(pools: tuple[PoolPlan, ...]) -> Table:
-    table = _table("pool", "step times", "GPUs", "busy", "KV used", "KV tokens", "$/h", "power", numbers=6)
+    table = _table("pool", "GPUs", "busy", "KV used", "KV tokens", "$/h", "power", numbers=6)
     for p in pools:
-        source = f"{p.source} ±{share(p.rel_error)}"
         numbers = (count(p.gpus), share(p.utilisation), share(p.kv_occupancy), count(p.kv_tokens))
-        table.add_row(Text(p.name), Text(source), *numbers, money(p.usd_per_hour), power(p.watts))
+        table.add_row(Text(p.name), *numbers, money(p.usd_per_hour), power(p.watts))
     return table
 
 
@@ -128,7 +128,8 @@ def _promises(one: ClassPrediction) -> Table | None:
     table = _table("promise", "", "limit", "predicted", "80 % interval", "headroom", numbers=4)
     for row in one.slo:
         mark = Text("kept", "green") if row.met else Text("BROKEN", "bold red")
-        table.add_row(f"{METRIC_NAMES[row.metric]} {row.statistic}".strip(), mark, *_promise_numbers(one, row))
+        name = f"{METRIC_NAMES[row.metric]} {row.statistic}" if row.metric in METRIC_NAMES else "within all limits"
+        table.add_row(name, mark, *_promise_numbers(one, row))
     return table
 
 
