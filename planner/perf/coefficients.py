@@ -57,16 +57,16 @@ def coefficients_of(accelerator: Accelerator) -> Coefficients | None:
 
 @cache
 def _tables(name: str) -> dict[str, Any] | None:
-    file = _folder() / f"{name}.yaml"
+    file = data_folder("coefficients") / f"{name}.yaml"
     if not file.is_file():
         return None
     loaded: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return loaded
 
 
-def _folder() -> Traversable | Path:
-    """Inside an installed package the data folders lie under `planner/_db`, in a checkout beside `planner`."""
-    installed = files("planner") / "_db" / "hardware_db" / "coefficients"
+def data_folder(name: str) -> Traversable | Path:
+    """Folder `name` of hardware_db: under `planner/_db` in an installed package, beside `planner` in a checkout."""
+    installed = files("planner") / "_db" / "hardware_db" / name
     if installed.is_dir():
         return installed
-    return Path(__file__).parents[2] / "hardware_db" / "coefficients"
+    return Path(__file__).parents[2] / "hardware_db" / name

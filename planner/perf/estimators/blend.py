@@ -1,4 +1,4 @@
-"""The default: geometric mean of the component model and the fitted forms, the forms clipped around the model.
+"""The default: geometric mean of the component model and measured kernels, the kernels clipped around the model.
 
 The errors of the two partly cancel (left-out TPOT error 12.3 % against 13.3 and 14.0 % alone), and the clip keeps a
 table measured on another kernel from ruling (11.3 instead of 12.7 %): calibration study, sections 5 and 7.
@@ -13,6 +13,7 @@ from planner.perf.collectives import Collective
 from planner.perf.estimators.analytic import Analytic
 from planner.perf.estimators.base import ESTIMATORS, Floats
 from planner.perf.estimators.fitted import Forms
+from planner.perf.estimators.kernels import kernels_of
 from planner.perf.hardware import Hardware
 from planner.perf.operators.attention_decode import DecodeAttention
 from planner.perf.operators.attention_prefill import PrefillAttention
@@ -26,41 +27,42 @@ CLIP = (0.75, 1.33)
 
 @ESTIMATORS.register("default")
 class Blend:
-    """Component model everywhere, pulled halfway towards a fitted form where one matches device and format.
+    """Component model everywhere, pulled halfway towards measured kernels where a grid matches device and format.
 
-    Experts stay with the component model: the fitted forms err by 17-24 % on their own grid and by +9 % on whole
-    steps, worse than the model alone.
+    Collectives have no grid but fitted forms per count of GPUs.
     """
 
     def __init__(self, hardware: Hardware, profile: EngineProfile):
         known = coefficients_of(hardware.accelerator) if profile.kernels_like else None
         self.model = Analytic(hardware, profile)
+        self.kernels = kernels_of(hardware, profile.kernels_like)
         self.forms = Forms(hardware, known, profile.kernels_like) if known else None
-        self.source = f"analytic x fitted {known.device}" if known else "analytic"
+        self.source = f"analytic x kernels {self.kernels.grids.device}" if self.kernels else "analytic"
 
     def gemm(self, op: Gemm) -> Floats:
         model = self.model.gemm(op)
-        return _mean(model, self.forms.gemm(op), self.model.bound.gemm(op)) if self.forms else model
+        return _mean(model, self.kernels.gemm(op), self.model.bound.gemm(op)) if self.kernels else model
 
     def moe(self, op: Moe) -> Floats:
-        return self.model.moe(op)
+        model = self.model.moe(op)
+        return _mean(model, self.kernels.moe(op), self.model.bound.moe(op)) if self.kernels else model
 
     def elementwise(self, op: Elementwise) -> Floats:
         return self.model.elementwise(op)
 
     def decode_attention(self, op: DecodeAttention, seqs: Floats, context: float) -> Floats:
         model = self.model.decode_attention(op, seqs, context)
-        if self.forms is None:
+        if self.kernels is None:
             return model
-        fitted = self.forms.decode_attention(op, seqs, context)
-        return _mean(model, fitted, self.model.bound.decode_attention(op, seqs, context))
+        measured = self.kernels.decode_attention(op, seqs, context)
+        return _mean(model, measured, self.model.bound.decode_attention(op, seqs, context))
 
     def prefill_attention(self, op: PrefillAttention, tokens: float) -> float:
         model = self.model.prefill_attention(op, tokens)
-        fitted = self.forms.prefill_attention(op, tokens) if self.forms else None
-        if fitted is None:
+        measured = self.kernels.prefill_attention(op, tokens) if self.kernels else None
+        if measured is None:
             return model
-        return float(_mean(np.array([model]), np.array([fitted]), np.zeros(1))[0])
+        return float(_mean(np.array([model]), np.array([measured]), np.zeros(1))[0])
 
     def collective(self, op: Collective) -> Floats:
         model = self.model.collective(op)
@@ -68,7 +70,7 @@ class Blend:
 
 
 def _mean(model: Floats, fitted: Floats | None, bound: Floats) -> Floats:
-    """sqrt(model * clipped fitted), at least the roofline; the model where there is no fit."""
+    """sqrt(model * clipped measurement), at least the roofline; the model where nothing was measured."""
     if fitted is None:
         return model
     clipped = np.clip(fitted, CLIP[0] * model, CLIP[1] * model)

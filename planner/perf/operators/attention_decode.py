@@ -15,7 +15,7 @@ class DecodeAttention:
     """`count` layers; every cached token that a sequence sees costs `bytes_per_token` and `flop_per_token`.
 
     window: tokens seen at most, 0 = all. heads, kv_heads, head_dim: on this rank, for forms fitted by shape.
-    fitted_shape: whether such forms apply (plain softmax attention).
+    fitted_shape: whether such forms apply (plain softmax attention). latent: absorbed MLA, all heads on one latent.
     """
 
     bytes_per_token: float
@@ -27,6 +27,7 @@ class DecodeAttention:
     window: int
     count: float
     fitted_shape: bool = True
+    latent: bool = False
     launches: float = 2.0
 
 

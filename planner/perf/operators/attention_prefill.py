@@ -27,6 +27,7 @@ class PrefillAttention:
     count: float
     rate: str
     fitted_shape: bool = True
+    latent: bool = False
     launches: float = 2.0
 
 

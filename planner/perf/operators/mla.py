@@ -39,7 +39,7 @@ def decode(cut: Cut, att: LatentAttention, count: float) -> list[DecodeAttention
         bytes_per_token=latent * cut.kv_bytes / cut.degrees.cp,
         flop_per_token=2.0 * heads * (2 * att.kv_lora + att.qk_rope_dim) / cut.degrees.cp,
         heads=heads, kv_heads=1.0, head_dim=latent, kv_bytes=cut.kv_bytes, window=att.index_top_k, count=count,
-        fitted_shape=False,
+        fitted_shape=False, latent=True,
     )  # fmt: skip
     if not _own_index(att):
         return [main]
@@ -53,7 +53,7 @@ def prefill(cut: Cut, att: LatentAttention, count: float) -> list[PrefillAttenti
         flop_per_pair=2.0 * heads * (att.qk_nope_dim + att.qk_rope_dim + att.v_head_dim),
         bytes_per_context_token=(att.kv_lora + att.qk_rope_dim) * cut.kv_bytes, context_flop=expand,
         heads=heads, kv_heads=heads, head_dim=att.qk_nope_dim + att.qk_rope_dim, kv_bytes=cut.kv_bytes,
-        window=att.index_top_k, count=count, rate=cut.hardware.rate("bf16"), fitted_shape=False,
+        window=att.index_top_k, count=count, rate=cut.hardware.rate("bf16"), fitted_shape=False, latent=True,
     )  # fmt: skip
     if not _own_index(att):
         return [main]
