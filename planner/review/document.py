@@ -76,7 +76,8 @@ def _check_version(data: Any, file: str) -> None:
 
 def _message(location: tuple[int | str, ...], message: str) -> str:
     words = message.removeprefix("Value error, ")
-    return f"{'.'.join(str(part) for part in location)}: {words[0].lower()}{words[1:]}"
+    place = "".join(f"{part}." for part in location)[:-1]
+    return f"{place}: {words[0].lower()}{words[1:]}" if place else words
 
 
 def _why_unreadable(error: OSError | UnicodeDecodeError) -> str:

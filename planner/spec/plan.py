@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from planner.spec.deployment import Deployment
 
@@ -144,3 +144,9 @@ class Plan(Document):
     pareto: tuple[RunnerUp, ...] = ()
     placement: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _pools_match(self) -> Plan:
+        if [pool.name for pool in self.pools] != [pool.name for pool in self.deployment.pools]:
+            raise ValueError("pools must be those of the deployment, in the same order")
+        return self

@@ -63,6 +63,7 @@ def test_a_split_pool_says_its_role_and_its_link() -> None:
     decode = {**data["deployment"]["pools"][0], "name": "dec", "phases": ["decode"]}
     data["deployment"]["pools"][0]["phases"] = ["prefill"]
     data["deployment"]["pools"].append(decode)
+    data["pools"].append({**data["pools"][0], "name": "dec"})
     data["deployment"]["edges"] = [{"source": "h100-tp1", "target": "dec", "bandwidth_bytes_per_s": "50 GB/s"}]
     text = as_text(parse_plan(json.dumps(data)), 120)
     assert "prefill only" in text
