@@ -1,0 +1,146 @@
+"""The benchmark client: how many requests, of which lengths, started how. Not a property of any engine.
+
+Closed loops start with a burst of `concurrency` requests and end with a drain; both are part of what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.calibrate.rows import Row
+from planner.spec.requests import Requests
+
+Ints = NDArray[np.int64]
+
+# InferenceX sends 10 x concurrency requests (its benchmark script); other closed loops rarely say, and 10 waves are
+# also past the start-up.
+WAVES = 10
+# Long closed loops are simulated for a few waves; the rest is taken to be like the later ones (`Sample.weights`).
+SIMULATED_WAVES, SIMULATED_REQUESTS = 4, 600
+OPEN_LOOP_REQUESTS, OFFLINE_REQUESTS, MOST_REQUESTS = 1500, 1000, 6000
+
+# Mean prompt tokens of data sets whose runs do not publish them.
+# OpenOrca: 294 Llama tokens (MLPerf Inference v4.0 description of llama2-70b); the mix with GSM8K and MBXP is of the
+# same order. ShareGPT: 226 (lengths of the public file). Chat, question and code prompts of ML.ENERGY: assumed.
+DATASET_INPUT = {"openorca": 294.0, "openorca+gsm8k+mbxp": 220.0, "sharegpt": 226.0, "gpqa": 250.0,
+                 "lm-arena-chat": 250.0, "sourcegraph-fim": 600.0, "ml.energy chat": 180.0, "ml.energy code": 130.0}  # fmt: skip
+UNKNOWN_INPUT, UNKNOWN_OUTPUT = 300.0, 1.0
+# Spread of real prompts and answers: coefficients of variation of ShareGPT-like sets are .7-1.5.
+DATASET_INPUT_CV, DATASET_OUTPUT_CV = 1.0, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One benchmark run of a whole deployment. Lengths are mean tokens.
+
+    steady: the run reports a steady state, so start-up and drain are not scored. gaps_as_tpot: the TPOT columns hold
+    gaps between tokens instead of a mean per request.
+    """
+
+    kind: str
+    concurrency: int
+    rate_per_s: float
+    requests: int
+    input_mean: float
+    output_mean: float
+    input_shape: str
+    output_shape: str
+    steady: bool = False
+    gaps_as_tpot: bool = False
+
+
+def client_of(row: Row) -> Client:
+    """The client that the load, length and data-set columns describe; unstated lengths get the data set's usual ones."""
+    dataset = row.dataset.lower()
+    measured_gaps = dataset in ("gpqa", "lm-arena-chat", "sourcegraph-fim")
+    concurrency = int(row.load_value) if row.load_kind in ("concurrency", "static_batch") else 0
+    shape = _shape(row)
+    return Client(
+        kind=row.load_kind, concurrency=max(concurrency, 1) if row.load_kind != "rate" else 0,
+        rate_per_s=row.load_value if row.load_kind == "rate" else 0.0, requests=_count(row),
+        input_mean=row.input_mean or DATASET_INPUT.get(dataset, UNKNOWN_INPUT),
+        output_mean=row.output_mean or UNKNOWN_OUTPUT, input_shape=shape, output_shape=shape,
+        steady=measured_gaps or dataset.startswith("ml.energy"), gaps_as_tpot=measured_gaps,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The part of a run that is simulated. first: requests of the opening burst. total: requests of the whole run."""
+
+    requests: Requests
+    first: int
+    total: int
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """How many real requests each simulated one stands for: later waves stand for the ones left out."""
+        n = len(self.requests)
+        weights = np.ones(n)
+        if n < self.total and n > self.first:
+            weights[self.first :] = (self.total - self.first) / (n - self.first)
+        return weights
+
+
+def sample_of(client: Client, share: float = 1.0) -> Sample:
+    """Draw the run for a part of the deployment that serves `share` of the load (0 < share <= 1)."""
+    concurrency = max(1, round(client.concurrency * share))
+    total = max(1, round(client.requests * share))
+    closed = client.kind == "concurrency"
+    count = min(total, max(SIMULATED_WAVES * concurrency, SIMULATED_REQUESTS)) if closed else total
+    rng = np.random.default_rng(20260)
+    inputs = draw(client.input_shape, client.input_mean, count, rng, DATASET_INPUT_CV)
+    outputs = draw(client.output_shape, client.output_mean, count, rng, DATASET_OUTPUT_CV)
+    arrivals = np.zeros(count)
+    if client.kind == "rate":
+        arrivals = np.cumsum(rng.exponential(1.0 / (client.rate_per_s * share), count))
+    classes = np.zeros(count, dtype=np.int64)
+    drawn = Requests(arrivals, inputs, outputs, classes, ("measured",), concurrency if closed else 0)
+    return Sample(drawn, concurrency if closed else 0, total)
+
+
+def draw(shape: str, mean: float, count: int, rng: np.random.Generator, cv: float) -> Ints:
+    """`count` token counts with that mean: stratified over the quantiles, so that short runs have no lucky draws."""
+    levels = rng.permutation((np.arange(count) + 0.5) / count)
+    if shape == "uniform_0.8_1.0":  # mean 0.9 of the nominal length
+        values = mean / 0.9 * (0.8 + 0.2 * levels)
+    elif shape == "uniform_0_2":
+        values = 2.0 * mean * levels
+    elif shape == "dataset":
+        values = _lognormal(levels, mean, cv)
+    else:
+        values = np.full(count, mean)
+    whole: Ints = np.maximum(1, np.rint(values)).astype(np.int64)
+    return whole
+
+
+def _lognormal(levels: NDArray[np.float64], mean: float, cv: float) -> NDArray[np.float64]:
+    """Lognormal quantiles, cut at 8 means and rescaled to the mean; the normal quantile by Acklam's central formula."""
+    sigma = math.sqrt(math.log1p(cv * cv))
+    # logistic approximation of the normal quantile: within .02 between levels .005 and .995, enough for lengths
+    normal = np.sign(levels - 0.5) * 5.5556 * (1.0 - ((1.0 - np.abs(2 * levels - 1)) / 2 / 0.5) ** 0.1186)
+    values = np.minimum(np.exp(sigma * normal), 8.0)
+    scaled: NDArray[np.float64] = values * (mean / values.mean())
+    return scaled
+
+
+def _shape(row: Row) -> str:
+    """`random` prompts of the SGLang and vLLM clients are uniform from 0 to the nominal length unless stated."""
+    if row.length_dist == "dataset" and row.dataset.lower() == "random":
+        return "uniform_0_2"
+    return row.length_dist or "fixed"
+
+
+def _count(row: Row) -> int:
+    value = int(row.load_value)
+    if row.load_kind == "static_batch":
+        return max(1, value)
+    if row.requests:
+        return min(row.requests, max(MOST_REQUESTS, 2 * value))
+    if row.load_kind == "concurrency":
+        return WAVES * max(1, value)
+    return OPEN_LOOP_REQUESTS if row.load_kind == "rate" else OFFLINE_REQUESTS

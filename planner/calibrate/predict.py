@@ -1,0 +1,174 @@
+"""Case -> what a measurement of it would show: a simulated benchmark run, reduced to the metric columns of a row.
+
+Not a fit and not an interval: `intervals` widens these numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.calibrate.cases import Case, Refusal
+from planner.calibrate.client import Sample, sample_of
+from planner.calibrate.static import static_batch
+from planner.catalog import Catalog
+from planner.perf.hardware import Hardware, hardware_of
+from planner.perf.memory import memory_of
+from planner.perf.replica import build_replica
+from planner.sim.simulate import Run, simulate
+from planner.spec.deployment import Deployment, Edge, Pool, Route
+from planner.spec.requests import Requests
+from planner.spec.step import Replica, Work
+
+Floats = NDArray[np.float64]
+
+# Memory that a plan which did run may have used beyond the engine's usual rule: all but 3 % of the device.
+USABLE_MEMORY = 0.97
+STEADY_DISCARD = 0.3  # share of a run that counts as start-up where steady states are reported
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Metric columns of a row (milliseconds, tokens/s of the whole deployment), and what they rest on."""
+
+    metrics: dict[str, float]
+    source: str
+    works: tuple[tuple[Pool, Replica, Work], ...]
+
+
+def predict(case: Case, catalog: Catalog, *, estimator: str = "default") -> Prediction:
+    """Simulate the case on its plan, or on the plan with the highest throughput when none is stated."""
+    tried = [predict_plan(case.with_plan(plan), catalog, estimator) for plan in _fitting(case, catalog)]
+    return max(tried, key=lambda p: p.metrics["out_tok_s"])
+
+
+def _fitting(case: Case, catalog: Catalog) -> tuple[tuple[Pool, ...], ...]:
+    """Plans whose weights fit; Refusal with the missing bytes when none does."""
+    shortfalls = [max(_shortfall(case, catalog, pool) for pool in plan) for plan in case.plans]
+    fitting = tuple(plan for plan, missing in zip(case.plans, shortfalls, strict=True) if missing <= 0)
+    if not fitting:
+        raise Refusal("infeasible", f"the weights exceed the memory by {min(shortfalls) / 1e9:.1f} GB per accelerator")
+    return fitting
+
+
+def _shortfall(case: Case, catalog: Catalog, pool: Pool) -> float:
+    memory = memory_of(case.model, pool, hardware(case, catalog, pool), case.profile)
+    return memory.weights_bytes - memory.capacity_bytes
+
+
+def hardware(case: Case, catalog: Catalog, pool: Pool) -> Hardware:
+    if pool.node in catalog.names("nodes"):
+        return hardware_of(catalog, pool)
+    return Hardware(case.accelerator, case.node)
+
+
+def predict_plan(case: Case, catalog: Catalog, estimator: str) -> Prediction:
+    replicas = {p.name: replica_of(case, catalog, p, estimator) for p in case.pools}
+    source = " + ".join(dict.fromkeys(r.cost.source for r in replicas.values()))
+    if case.client.kind == "static_batch" and len(case.pools) == 1:
+        metrics, work = static_batch(case, replicas[case.pools[0].name])
+        return Prediction(metrics, source, ((case.pools[0], replicas[case.pools[0].name], work),))
+    run, copies, sample = run_case(case, replicas)
+    works = tuple((p, replicas[p.name], run.pools[p.name].work) for p in case.pools)
+    return Prediction(metrics_of(case, run, copies, sample), source, works)
+
+
+def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str = "default") -> Replica:
+    """A replica with room for what is known to have run: the engine's memory rule, stretched when it leaves too little."""
+    surroundings = hardware(case, catalog, pool)
+    built = build_replica(case.model, pool, surroundings, case.profile, estimator=estimator)
+    built = replace(built, max_context=0)
+    needed = -(-int(1.1 * (case.client.input_mean + case.client.output_mean) * 1.2) // built.block_tokens) + 2
+    needed *= min(pool.max_seqs, 4) if case.client.input_shape == "fixed" else 8
+    if built.kv_blocks >= needed:
+        return built
+    return replace(built, kv_blocks=max(built.kv_blocks, _stretched(case, surroundings, pool), needed))
+
+
+def _stretched(case: Case, surroundings: Hardware, pool: Pool) -> int:
+    roomy = case.profile.memory.model_copy(
+        update={"of": "total", "fraction": USABLE_MEMORY, "reserve_bytes": 0.0, "graph_bytes": 0.0}
+    )
+    profile = case.profile.model_copy(update={"memory": roomy})
+    return memory_of(case.model, pool, surroundings, profile).kv_blocks
+
+
+def run_case(case: Case, replicas: dict[str, Replica]) -> tuple[Run, int, Sample]:
+    """(run, equal copies it stands for, the requests as asked). One aggregated replica stands for all of its kind."""
+    first = case.pools[0]
+    copies = first.replicas if len(case.pools) == 1 else 1
+    pools = (first.model_copy(update={"replicas": 1}),) if copies > 1 else case.pools
+    edges: tuple[Edge, ...] = ()
+    if len(pools) == 2:
+        link = {"bandwidth_bytes_per_s": _kv_bandwidth(case), "latency_s": 20e-6}  # SI, not text with units
+        edges = (Edge.model_construct(source=pools[0].name, target=pools[1].name, **link),)
+    deployment = Deployment(pools=pools, edges=edges, routes=(Route(request_class="measured", pool=first.name),))
+    sample = sample_of(case.client, 1.0 / copies)
+    return simulate(deployment, replicas, _steps_of(sample.requests, case.token_yield)), copies, sample
+
+
+def _kv_bandwidth(case: Case) -> float:
+    """Bytes/s between a prefill and a decode replica: every rank of the smaller side uses its own NIC or link."""
+    ranks = min(pool.parallelism.gpus for pool in case.pools)
+    inside = case.node.scaleup_domain >= case.gpus and case.accelerator.scaleup_bandwidth_bytes_per_s
+    per_rank = inside or case.accelerator.nic_bandwidth_bytes_per_s or 12.5e9
+    return 0.8 * per_rank * ranks
+
+
+def _steps_of(requests: Requests, token_yield: float) -> Requests:
+    """Requests whose outputs are decode steps: with speculation a step yields several tokens."""
+    if token_yield == 1.0:
+        return requests
+    steps = 1 + np.ceil((requests.output_tokens - 1) / token_yield).astype(np.int64)
+    return replace(requests, output_tokens=steps)
+
+
+def metrics_of(case: Case, run: Run, copies: int, sample: Sample) -> dict[str, float]:
+    """The columns of a closed, open or all-at-once run."""
+    done = np.isfinite(run.finish_s)
+    if not done.any():
+        raise Refusal("infeasible", "no request fits into the KV cache")
+    scored = done.copy()
+    if case.client.steady:
+        scored[: int(STEADY_DISCARD * len(scored))] = False
+    inputs, outputs = sample.requests.input_tokens, sample.requests.output_tokens
+    weights = sample.weights[scored]
+    first, last = (run.first_token_s - run.arrival_s)[scored], (run.finish_s - run.arrival_s)[scored]
+    per_token = (last - first) / np.maximum(outputs[scored] - 1, 1)
+    per_second = copies * _requests_per_s(case, run, sample, done)
+    metrics = {
+        "out_tok_s": per_second * float(outputs[done].mean()),
+        "total_tok_s": per_second * float((inputs + outputs)[done].mean()),
+        "req_s": per_second,
+        **_statistics("ttft", first, weights),
+        "e2e_mean_ms": 1e3 * float(np.average(last, weights=weights)),
+    }
+    return metrics | (_statistics("tpot", per_token, weights) if outputs.max() > 1 else {})
+
+
+def _requests_per_s(case: Case, run: Run, sample: Sample, done: NDArray[np.bool_]) -> float:
+    """Whole runs: requests over duration, waves that were not simulated at the steady rate. Steady states: that rate."""
+    whole, steady = float(done.sum()) / run.end_s, _steady_rate(run, sample)
+    if case.client.steady:
+        return steady
+    left_out = sample.total - len(sample.requests)
+    return whole if left_out <= 0 else sample.total / (run.end_s + left_out / steady)
+
+
+def _steady_rate(run: Run, sample: Sample) -> float:
+    """Completions per second between the first completion after the opening burst and the start of the last request."""
+    start = np.sort(run.finish_s)[min(sample.first, len(run) - 1)]
+    stop = run.arrival_s[run.started].max()
+    inside = int(((run.finish_s > start) & (run.finish_s <= stop)).sum())
+    return inside / float(stop - start) if inside > 1 else float(np.isfinite(run.finish_s).sum()) / run.end_s
+
+
+def _statistics(name: str, seconds: Floats, weights: Floats) -> dict[str, float]:
+    """Weighted mean, median and 99th percentile, milliseconds."""
+    order = np.argsort(seconds)
+    ranks = (np.cumsum(weights[order]) - 0.5 * weights[order]) / weights.sum()
+    p50, p99 = np.interp([0.5, 0.99], ranks, seconds[order])
+    mean = float(np.average(seconds, weights=weights))
+    return {f"{name}_mean_ms": 1e3 * mean, f"{name}_p50_ms": 1e3 * float(p50), f"{name}_p99_ms": 1e3 * float(p99)}

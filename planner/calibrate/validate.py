@@ -1,0 +1,155 @@
+"""validate: predict every row of a measured table and score the answers against what the table holds.
+
+Not a fit: a row's measurements are read after its prediction, by `score` alone. One bad row never stops the run, and a
+run that was interrupted goes on where its part file ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from planner.calibrate.cases import Refusal, case_of
+from planner.calibrate.intervals import with_interval
+from planner.calibrate.predict import predict
+from planner.calibrate.rows import METRICS, parse_row, read_rows
+from planner.calibrate.score import Score, scores
+from planner.catalog import Catalog
+from planner.errors import BadInput, Problem, Where
+
+Cells = dict[str, str]
+Progress = Callable[[int, int], None]
+COLUMNS = ("id", "status", "reason", *METRICS, *(f"{m}_{end}" for m in METRICS for end in ("lo", "hi")), "source")
+# What a prediction may depend on: two rows that agree here get the same answer, computed once.
+CONFIGURATION = (
+    "gpu", "num_gpus", "model", "checkpoint", "weight_dtype", "kv_dtype", "engine", "engine_version", "source_date",
+    "mode", "tp", "pp", "ep", "dp", "prefill_workers", "prefill_tp", "prefill_ep", "prefill_dp", "decode_workers",
+    "decode_tp", "decode_ep", "decode_dp", "spec_decode", "isl_mean", "osl_mean", "length_dist", "dataset",
+    "load_kind", "load_value", "num_requests",
+)  # fmt: skip
+CHUNK = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the run ended: rows by status, the commonest refusals, and scores where the table holds measurements."""
+
+    rows: int
+    statuses: dict[str, int]
+    reasons: tuple[tuple[str, int], ...]
+    scores: tuple[Score, ...]
+
+
+def validate(path: Path, out: Path, jobs: int = 1, progress: Progress | None = None) -> Report:
+    """Predict the rows of `path` into `out` (CSV) and score them; BadInput when `path` is no such table."""
+    table = [cells for _, cells in read_rows(path)]
+    _check_ids(path)
+    part = out.with_name(out.name + ".part")
+    done = _resumed(part, {cells["id"] for cells in table})
+    with part.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for answers in _answers(table, done, jobs, progress):
+            for answer in answers:
+                done[answer["id"]] = answer
+                writer.writerow(answer)
+            file.flush()
+    predictions = [done[cells["id"]] for cells in table]
+    _write(out, predictions)
+    part.unlink()
+    return report(table, predictions)
+
+
+def report(table: Sequence[Cells], predictions: Sequence[Cells]) -> Report:
+    """Counts and scores of finished predictions."""
+    reasons = Counter(p["reason"] for p in predictions if p["status"] != "ok")
+    statuses = Counter(p["status"] for p in predictions)
+    return Report(len(table), dict(statuses), tuple(reasons.most_common(10)), tuple(scores(table, predictions)))
+
+
+def _answers(table: Sequence[Cells], done: dict[str, Cells], jobs: int, progress: Progress | None) -> Iterator[list[Cells]]:
+    """Answers in batches as they become known, each configuration computed once."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for cells in table:
+        if cells["id"] not in done:
+            alike.setdefault(tuple(cells.get(name) or "" for name in CONFIGURATION), []).append(cells["id"])
+    keys = list(alike)
+    batches = [keys[i : i + CHUNK] for i in range(0, len(keys), CHUNK)]
+    finished = len(done)
+    for batch, answers in zip(batches, _computed(batches, jobs), strict=True):
+        ready = [a | {"id": name} for key, a in zip(batch, answers, strict=True) for name in alike[key]]
+        finished += len(ready)
+        if progress:
+            progress(finished, len(table))
+        yield ready
+
+
+def _computed(batches: list[list[tuple[str, ...]]], jobs: int) -> Iterator[list[Cells]]:
+    if jobs <= 1:
+        yield from map(_batch, batches)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_batch, batches)
+
+
+def _batch(keys: Iterable[tuple[str, ...]]) -> list[Cells]:
+    return [answer(dict(zip(CONFIGURATION, key, strict=True)), _catalog()) for key in keys]
+
+
+@cache
+def _catalog() -> Catalog:
+    return Catalog.open()
+
+
+def answer(cells: Cells, catalog: Catalog) -> Cells:
+    """The output line of one row; a row that cannot be answered says why."""
+    try:
+        row = parse_row(cells)
+        case = case_of(row, catalog)
+        prediction = with_interval(case, predict(case, catalog))
+    except Refusal as refusal:
+        return {"status": refusal.status, "reason": refusal.reason}
+    except BadInput as error:
+        return {"status": "unsupported", "reason": "; ".join(str(p) for p in error.problems)}
+    except ValueError as error:
+        return {"status": "error", "reason": str(error)}
+    metrics = {name: f"{value:.6g}" for name, value in prediction.items()}
+    doubts = "; ".join((case.profile.name, *case.doubts))
+    return {"status": "ok", "reason": "", **metrics, "source": doubts}
+
+
+def _check_ids(path: Path) -> None:
+    """Answers are found by id, so no two rows may share one."""
+    seen: set[str] = set()
+    problems = []
+    for line, cells in read_rows(path):
+        if not cells["id"] or cells["id"] in seen:
+            what = f"id {cells['id']!r} appears twice" if cells["id"] else "the row has no id"
+            problems.append(Problem(what, Where(str(path), line, 1)))
+        seen.add(cells["id"])
+    if problems:
+        raise BadInput(*problems[:20])
+
+
+def _resumed(part: Path, wanted: set[str]) -> dict[str, Cells]:
+    """Whole lines of the part file of an interrupted run, for rows that are still in the table."""
+    if not part.exists():
+        return {}
+    text = part.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    part.write_text(whole, encoding="utf-8")
+    return {line["id"]: line for line in csv.DictReader(io.StringIO(whole)) if line["id"] in wanted}
+
+
+def _write(out: Path, predictions: Sequence[Cells]) -> None:
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(predictions)
