@@ -106,7 +106,7 @@ def _kinds(model: Model) -> tuple[tuple[Layer, int], ...]:
 def _edges(depth: int, pp: int) -> list[int]:
     sizes = [depth // pp] * pp
     for i in range(depth % pp):
-        sizes[-2 - i if pp > 2 + i else i] += 1
+        sizes[-2 - i] += 1
     edges = [0]
     for size in sizes:
         edges.append(edges[-1] + size)

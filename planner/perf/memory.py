@@ -96,7 +96,14 @@ def weights_bytes(model: Model, cut: Cut, stage: Stage) -> float:
     if stage.first and not (stage.last and model.tied_embeddings):
         products += table + 2.0 * model.learned_positions * model.hidden
     encoder = 2.0 * model.encoder.parameters / cut.degrees.tp if model.encoder and stage.first else 0.0
-    return products + 2.0 * vectors + encoder
+    return products + 2.0 * vectors + encoder + _image_projections(model, cut, stage)
+
+
+def _image_projections(model: Model, cut: Cut, stage: Stage) -> float:
+    """Keys and values of cross-attention: weights that no decode or text step reads."""
+    layers = [(x.attention, count) for x, count in stage.layers if isinstance(x.attention, CrossAttention)]
+    columns = sum(2.0 * cut.kv_heads(a.kv_heads) * a.head_dim * count for a, count in layers)
+    return columns * model.hidden * cut.weight_bytes(cut.formats.attention)
 
 
 def kv_bytes_per_token(model: Model, pool: Pool) -> float:

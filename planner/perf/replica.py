@@ -112,7 +112,7 @@ def _price_decode(model: Model, pool: Pool, cut: Cut, stage: Stage, price: Estim
     work = stage_work(model, cut, stage, Tokens(seqs, seqs * dp, seqs, "decode"))
     fixed, context, window = np.zeros_like(seqs), np.zeros_like(seqs), np.zeros_like(seqs)
     for op in work.decode:
-        constant, slope = _affine(op, seqs, price)
+        constant, slope = _affine(op, seqs, price, cut.hardware)
         fixed = fixed + constant * op.count
         if op.window:
             window = window + slope * op.count
@@ -121,11 +121,13 @@ def _price_decode(model: Model, pool: Pool, cut: Cut, stage: Stage, price: Estim
     return _Decode(seqs, _linear_s(work, price), fixed, context, window)
 
 
-def _affine(op: DecodeAttention, seqs: Floats, price: Estimator) -> tuple[Floats, Floats]:
+def _affine(op: DecodeAttention, seqs: Floats, price: Estimator, hardware: Hardware) -> tuple[Floats, Floats]:
     """time = constant + slope * (cached tokens of all sequences), through two contexts; never below the roofline."""
     low, high = CONTEXTS if not op.window else (op.window / 4.0, float(op.window))
     at_low, at_high = price.decode_attention(op, seqs, low), price.decode_attention(op, seqs, high)
-    slope = (at_high - at_low) / (seqs * (high - low))
+    peak = hardware.flop_per_s(hardware.rate("bf16"))
+    least = max(op.bytes_per_token / hardware.bandwidth, op.flop_per_token / peak)
+    slope = np.maximum((at_high - at_low) / (seqs * (high - low)), least)
     return np.maximum(at_low - slope * seqs * low, 0.0), slope
 
 

@@ -1,0 +1,148 @@
+"""What must hold for any model and hardware: the roofline bounds it, resources never hurt, work never helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from planner.catalog import Catalog
+from planner.perf.cut import cut_of, stages_of
+from planner.perf.estimators import ESTIMATORS
+from planner.perf.hardware import Hardware, hardware_of
+from planner.perf.memory import memory_of
+from planner.perf.work import Tokens, stage_work
+from planner.spec.deployment import Pool
+from planner.spec.engine import EngineProfile
+from planner.spec.step import Replica
+
+MODELS = ("llama-3.1-8b", "llama-3.1-70b", "mixtral-8x7b", "gpt-oss-120b", "deepseek-v3", "qwen3.5-397b-a17b",
+          "deepseek-v3.2", "gemma-3-27b", "nemotron-3-nano-30b-a3b")  # fmt: skip
+PLACES = {"h100-sxm5-80gb": "dgx-h100", "b200-sxm-180gb": "dgx-b200", "l40s": "l40s-8"}
+pools = st.builds(
+    dict,
+    model=st.sampled_from(MODELS),
+    accelerator=st.sampled_from(("h100-sxm5-80gb", "b200-sxm-180gb", "l40s")),
+    tp=st.sampled_from((1, 2, 4, 8)),
+    dp=st.sampled_from((1, 1, 2)),
+    weights=st.sampled_from(("bf16", "fp8", "nvfp4", "int4")),
+    kv=st.sampled_from(("bf16", "fp8")),
+)
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PoolOf = Callable[..., Pool]
+ReplicaOf = Callable[..., Replica]
+DecodeS = Callable[[Replica, int, float], float]
+
+
+def make(pool_of: PoolOf, fields: dict[str, object]) -> Pool:
+    return pool_of(node=PLACES[str(fields["accelerator"])], max_tokens_per_step=2048, **fields)
+
+
+@quick
+@given(fields=pools, estimator=st.sampled_from(("analytic", "fitted", "default")))
+def test_no_operator_beats_the_roofline(
+    catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, fields: dict[str, object], estimator: str
+) -> None:
+    pool = make(pool_of, fields)
+    model, hardware = catalog.model(pool.model), hardware_of(catalog, pool)
+    fast = bare.model_copy(update={"multipliers": bare.multipliers.model_copy(update={"gemm": 0.5, "moe": 0.5})})
+    price, bound = ESTIMATORS.get(estimator)(hardware, fast), ESTIMATORS.get("roofline")(hardware, fast)
+    counts = np.array([1.0, 7.0, 64.0, 1000.0])
+    tokens = Tokens(counts, counts * pool.parallelism.dp, counts, "decode")
+    work = stage_work(model, cut_of(model, pool, hardware), stages_of(model, 1)[0], tokens)
+    for gemm in work.gemms:
+        assert np.all(price.gemm(gemm) >= bound.gemm(gemm) * (1 - 1e-12))
+    for moe in work.moes:
+        assert np.all(price.moe(moe) >= bound.moe(moe) * (1 - 1e-12))
+    for message in work.messages:
+        assert np.all(price.collective(message) >= bound.collective(message) * (1 - 1e-12))
+    for op in work.decode:
+        context = float(op.window or 3000)
+        least = bound.decode_attention(op, counts, context)
+        assert np.all(price.decode_attention(op, counts, context) >= least * (1 - 1e-12))
+    for prompt in work.prefill:
+        assert price.prefill_attention(prompt, 4096.0) >= bound.prefill_attention(prompt, 4096.0)
+
+
+@quick
+@given(fields=pools, batch=st.integers(1, 256), context=st.floats(64, 30000))
+def test_a_step_never_beats_the_roofline_step(
+    replica_of: ReplicaOf, pool_of: PoolOf, decode_s: DecodeS, fields: dict[str, object], batch: int, context: float
+) -> None:
+    pool = make(pool_of, fields)
+    real, ideal = replica_of(pool), replica_of(pool, estimator="roofline")
+    assert decode_s(real, batch, context) >= decode_s(ideal, batch, context) * (1 - 1e-9)
+
+
+@quick
+@given(fields=pools, factor=st.floats(1.0, 4.0), context=st.floats(1, 30000))
+def test_more_memory_bandwidth_is_never_slower(
+    catalog: Catalog, replica_of: ReplicaOf, pool_of: PoolOf, decode_s: DecodeS,
+    fields: dict[str, object], factor: float, context: float,
+) -> None:  # fmt: skip
+    pool = make(pool_of, fields)
+    slow = hardware_of(catalog, pool)
+    fast = _with_bandwidth(slow, factor)
+    for estimator in ("roofline", "analytic"):
+        before, after = (replica_of(pool, hardware=h, estimator=estimator) for h in (slow, fast))
+        for batch in (1, 16, 256):
+            assert decode_s(after, batch, context) <= decode_s(before, batch, context) * (1 + 1e-9)
+        assert np.all(after.cost.linear_s <= before.cost.linear_s * (1 + 1e-9))
+
+
+def _with_bandwidth(hardware: Hardware, factor: float) -> Hardware:
+    board = hardware.accelerator
+    faster = board.memory_bandwidth_bytes_per_s * factor
+    return replace(hardware, accelerator=board.model_copy(update={"memory_bandwidth_bytes_per_s": faster}))
+
+
+@quick
+@given(fields=pools, estimator=st.sampled_from(("roofline", "analytic", "fitted", "default")))
+def test_more_context_batch_and_prompt_are_never_faster(
+    replica_of: ReplicaOf, pool_of: PoolOf, fields: dict[str, object], estimator: str
+) -> None:
+    cost = replica_of(make(pool_of, fields), estimator=estimator).cost
+    assert np.all(cost.decode_context_s >= 0)
+    assert np.all(cost.decode_window_s >= 0)
+    assert np.all(np.diff(cost.linear_s) >= 0)
+    assert min(cost.pair_s, cost.window_pair_s, cost.context_s, cost.chunk_s, cost.prefill_floor_s) >= 0
+    assert np.all(np.isfinite(cost.decode_s))
+    assert np.all(cost.decode_s > 0)
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-70b", "qwen3-32b"])
+def test_tensor_parallelism_halves_the_weights(
+    catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, model: str
+) -> None:
+    """Norms are replicated: they are what is left over, under one per mille."""
+    sizes = []
+    for tp in (1, 2, 4):
+        pool = pool_of(model, tp=tp)
+        sizes.append(memory_of(catalog.model(model), pool, hardware_of(catalog, pool), bare).weights_bytes)
+    assert sizes[0] / 2 == pytest.approx(sizes[1], rel=1e-3)
+    assert sizes[1] / 2 == pytest.approx(sizes[2], rel=1e-3)
+
+
+def test_tensor_parallelism_makes_a_decode_step_faster(
+    replica_of: ReplicaOf, pool_of: PoolOf, decode_s: DecodeS
+) -> None:
+    times = [decode_s(replica_of(pool_of("llama-3.1-70b", tp=tp)), 32, 2000) for tp in (2, 4, 8)]
+    assert times[0] > times[1] > times[2]
+
+
+def test_a_pool_is_priced_in_milliseconds(replica_of: ReplicaOf, pool_of: PoolOf) -> None:
+    """Search prices thousands of pools; the budget is 50 ms, a quiet machine needs 1-4."""
+    import time
+
+    pool = pool_of("deepseek-v3", tp=8, weights="fp8", max_seqs=1024, max_tokens_per_step=16384)
+    replica_of(pool)
+    spent = []
+    for _ in range(5):
+        start = time.perf_counter()
+        replica_of(pool)
+        spent.append(time.perf_counter() - start)
+    assert min(spent) < 0.05
