@@ -48,6 +48,13 @@ class Document:
             spot = spot.parts.get(step) if spot else None
         return spot.raw if spot else None
 
+    def value(self, path: Path_) -> Any:
+        """The data at `path`; None where nothing stands."""
+        data = self.data
+        for step in path:
+            data = _inside(data, step)
+        return data
+
     def name(self, path: Path_) -> str:
         """`("classes", 0, "slo")` -> `classes[chat].slo`, or `classes[#1].slo` when the item has no name."""
         text, data = "", self.data
@@ -58,9 +65,7 @@ class Document:
 
     def mapping(self, *path: str) -> dict[str, Any]:
         """The mapping at `path`; an empty one when something else stands there."""
-        data = self.data
-        for step in path:
-            data = _inside(data, step)
+        data = self.value(path)
         return data if isinstance(data, dict) else {}
 
     def items(self, *path: str) -> list[dict[str, Any]]:

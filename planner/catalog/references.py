@@ -24,6 +24,7 @@ from planner.spec.scenario import Scenario
 T = TypeVar("T")
 # Matrix rates that can stand in for any format: weights are widened to 16 or 32 bits before the product.
 _WIDE = ("bf16", "fp16", "tf32", "fp32")
+_SHARES_OFF = 1e-6  # shares are written by hand, like 0.333334
 _OWN_RATE = {"nvfp4": "fp4", "mxfp4": "fp4", "fp8": "fp8", "int8": "int8"}
 
 
@@ -59,9 +60,34 @@ class References:
                 name = self.entry("nodes", name, (*path, "node"))
             if device and (node := fleet.get(str(name), None if scenario else name)):
                 self._same_device(node, device, (*path, "accelerator"))
-        for index, route in enumerate(self.document.items("routes") if scenario else ()):
-            classes = [c.name for c in scenario.classes] if scenario else []
-            self.one_of("request class", route.get("request_class"), classes, ("routes", index, "request_class"))
+        self._pool_names()
+        self._routes([c.name for c in scenario.classes] if scenario else [])
+
+    def _pool_names(self) -> None:
+        """Edges and routes name pools; an edge joins two of them."""
+        pools = [pool.get("name") for pool in self.document.items("pools")]
+        self._unique(("pools",), "pool", pools)
+        for index, edge in enumerate(self.document.items("edges")):
+            for end in ("source", "target"):
+                self.one_of("pool", edge.get(end), pools, ("edges", index, end))
+            if isinstance(edge.get("source"), str) and edge["source"] == edge.get("target"):
+                self.wrong(("edges", index, "target"), "is the pool that the edge starts from")
+        for index, route in enumerate(self.document.items("routes")):
+            self.one_of("pool", route.get("pool"), pools, ("routes", index, "pool"))
+
+    def _routes(self, classes: list[str]) -> None:
+        """Routes of a class share all of its requests."""
+        shares: dict[str, float] = {}
+        first: dict[str, int] = {}
+        for index, route in enumerate(self.document.items("routes")):
+            name, share = route.get("request_class"), route.get("share", 1.0)
+            self.one_of("request class", name, classes, ("routes", index, "request_class"))
+            if isinstance(name, str) and isinstance(share, int | float):
+                shares[name] = shares.get(name, 0.0) + share
+                first.setdefault(name, index)
+        for name, total in shares.items():
+            if abs(total - 1) > _SHARES_OFF:
+                self.wrong(("routes", first[name]), f"the shares of {name} sum to {total:g}, not 1")
 
     def _same_device(self, node: str, device: str, path: Path_) -> None:
         found = self._asked(path, lambda: self.catalog.node(node).accelerator)
@@ -157,9 +183,9 @@ class References:
 
     def _computable(self, weights: object, nodes: list[Node], path: Path_) -> None:
         """A format is refused when no accelerator of the fleet has a rate for it or for a wider one."""
-        if weights not in BYTES_PER_WEIGHT or not nodes:
+        if not isinstance(weights, str) or weights not in BYTES_PER_WEIGHT or not nodes:
             return
-        rates = (*_WIDE, _OWN_RATE.get(str(weights), ""))
+        rates = (*_WIDE, _OWN_RATE.get(weights, ""))
         devices = [d for node in nodes if (d := self._asked(path, lambda n=node: self._device(n)))]  # type: ignore[misc]
         if devices and not any(getattr(d.peak, f"{rate}_flop_per_s", None) for d in devices for rate in rates):
             names = ", ".join(sorted({d.name for d in devices}))

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from planner.catalog.catalog import NOUNS, SINGULAR, Catalog
 from planner.catalog.shape import nouns_in
@@ -45,6 +46,7 @@ _NAMED = {
     ("Node", "scaleup_fabric"): "fabrics",
     ("Node", "scaleout_fabric"): "fabrics",
 }
+_BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 _QUANTITY = re.compile(rf"({'|'.join(sorted(UNITS, key=len, reverse=True))}) with a unit$")
 
 
@@ -76,8 +78,24 @@ def _finish(name: str, schema: Schema, noun: type[BaseModel], catalog: Catalog |
             part["description"] = text + unit
         if isinstance(part.get("default"), int | float) and (dimension := _dimension(noun, field)):
             part["default"] = render(part["default"], dimension)
+        _bound(part, info)
         if catalog is not None and (name, field) in _NAMED:
             _offer(part, catalog.names(_NAMED[name, field]))
+
+
+def _bound(part: Schema, info: FieldInfo) -> None:
+    """Limits of a number that may also be text (a share): pydantic checks them but leaves them out of its schema."""
+    for key in ("gt", "ge", "lt", "le"):
+        part.pop(key, None)
+    if part.get("type") == "number":
+        part |= {
+            _BOUNDS[key]: limit
+            for m in info.metadata
+            for key in _BOUNDS
+            if (limit := getattr(m, key, None)) is not None
+        }
+    for branch in part.get("anyOf", []):
+        _bound(branch, info)
 
 
 def _dimension(noun: type[BaseModel], field: str) -> str:

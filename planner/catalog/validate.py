@@ -64,6 +64,7 @@ def _problem(document: Document, noun: type[BaseModel], base: Path_, error: Erro
         return document.problem(loc, "unknown field", hint, key=True)
     if kind == "missing":
         return document.problem(loc, "is missing")
+    error["input"] = document.value(loc)  # as written, before any conversion
     what, hint = _SAY.get(kind, _as_it_is)(error)
     return document.problem(loc, what, hint or _quotes(document, loc, kind, error["input"]))
 
@@ -145,12 +146,12 @@ def _one_of(error: ErrorDetails) -> tuple[str, str]:
 
 
 def _too_few(error: ErrorDetails) -> tuple[str, str]:
-    least, actual = error["ctx"]["min_length"], error["ctx"]["actual_length"]
-    return f"needs at least {least} {'entry' if least == 1 else 'entries'}, has {actual}", ""
+    least = error["ctx"]["min_length"]
+    return f"needs at least {least} {'entry' if least == 1 else 'entries'}, has {len(error['input'])}", ""
 
 
 def _too_many(error: ErrorDetails) -> tuple[str, str]:
-    return f"takes at most {error['ctx']['max_length']} entries", ""
+    return f"takes at most {error['ctx']['max_length']} entries, has {len(error['input'])}", ""
 
 
 def _our_words(error: ErrorDetails) -> tuple[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from planner.spec.base import Frozen
+from planner.spec.checks import Name, Path, twice, wrong
 from planner.spec.precision import Dtype, KvDtype
 from planner.units import BytesPerSecond, Seconds
 
@@ -38,7 +40,7 @@ class Parallelism(Frozen):
 class Pool(Frozen):
     """Equal replicas that run the same phases of one model."""
 
-    name: str
+    name: Name
     model: str
     """Catalog name."""
     node: str
@@ -75,6 +77,8 @@ class Route(Frozen):
 
 
 class Deployment(Frozen):
+    """What runs: pools of replicas, edges between them, and which pool serves which class."""
+
     pools: tuple[Pool, ...] = Field(min_length=1)
     edges: tuple[Edge, ...] = ()
     routes: tuple[Route, ...] = Field(min_length=1)
@@ -82,10 +86,18 @@ class Deployment(Frozen):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Deployment:
-        names = [pool.name for pool in self.pools]
-        if len(names) != len(set(names)):
-            raise ValueError("pool names must differ")
-        used = {e.source for e in self.edges} | {e.target for e in self.edges} | {r.pool for r in self.routes}
-        if unknown := sorted(used - set(names)):
-            raise ValueError(f"no pool is called {', '.join(unknown)}")
+        wrong(self, self._mistakes())
         return self
+
+    def _mistakes(self) -> Iterator[tuple[Path, str]]:
+        """Names inside the deployment that mean nothing or two things."""
+        names = [pool.name for pool in self.pools]
+        for index in twice(names):
+            yield ("pools", index, "name"), f"another pool is called {names[index]!r} too"
+        for index, edge in enumerate(self.edges):
+            for end, name in (("source", edge.source), ("target", edge.target)):
+                if name not in names:
+                    yield ("edges", index, end), f"no pool is called {name!r}"
+        for index, route in enumerate(self.routes):
+            if route.pool not in names:
+                yield ("routes", index, "pool"), f"no pool is called {route.pool!r}"

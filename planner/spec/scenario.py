@@ -126,6 +126,8 @@ class Tolerances(Frozen):
 
 
 class Scenario(Frozen):
+    """A question to the planner: which models, which traffic and promises, on what hardware, for which goals."""
+
     version: Literal[1]
     name: Name
     description: str = ""

@@ -145,7 +145,7 @@ class RequestClass(Frozen):
         if self.lengths is not None and self.arrivals is None:
             raise ValueError("`lengths` need `arrivals`: a rate, a concurrency or all_at_once")
         if self.arrivals is not None and self.arrivals.all_at_once and self.trace is None and self.requests is None:
-            wrong(self, [(("arrivals", "all_at_once"), "how many requests? give `requests` of the class")])
+            wrong(self, [(("arrivals", "all_at_once"), "how many requests? - give `requests` of the class")])
         return self
 
 
