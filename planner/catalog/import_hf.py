@@ -20,6 +20,7 @@ from planner.errors import BadInput, Problem, Where, did_you_mean
 from planner.spec.base import yaml_name
 from planner.spec.model import Attention, Block, CrossAttention, DenseFfn, Encoder, Layer, Model
 
+MOST_LAYERS = 10_000
 FULL, WINDOW, LINEAR, NOTHING = "full", "window", "linear", "nothing"
 _TYPE_NAMES = {
     "full_attention": FULL, "attention": FULL, "sliding_attention": WINDOW, "chunked_attention": WINDOW,
@@ -69,8 +70,10 @@ def _import(config: Mapping[str, Any], name: str, encoder: Encoder | None) -> Mo
 def _text_part(config: Mapping[str, Any]) -> dict[str, Any]:
     """The language model's own fields; fields that only the top level has complete them."""
     nested = config.get("text_config")
-    if not isinstance(nested, Mapping):
+    if nested is None:
         return dict(config)
+    if not isinstance(nested, Mapping):
+        raise BadInput(Problem(f"text_config: expected an object, not {nested!r}"))
     beside = {k: v for k, v in config.items() if k not in {"text_config", "vision_config", "model_type"}}
     return beside | dict(nested)
 
@@ -100,8 +103,10 @@ def _layers(text: Fields, traits: Traits) -> list[Layer]:
 
 def _layer_types(text: Fields, traits: Traits) -> list[str]:
     """One word per layer, from whichever field describes the order."""
-    described = text.get("layer_types") or list(text.get("hybrid_pattern", ""))
+    described = text.words("layer_types") or text.words("hybrid_pattern")
     count = text.number("layers", len(described) or None)
+    if count > MOST_LAYERS:
+        raise text.bad(f"{count} layers are more than {MOST_LAYERS}")
     switch = text.get("use_window", True)
     window = bool(text.get("window")) and switch is not False
     every = text.number("full_every", traits.full_every)
@@ -120,7 +125,7 @@ def _layer_types(text: Fields, traits: Traits) -> list[str]:
 
 def _linear_layers(text: Fields, count: int) -> set[int]:
     """Layers, from 0, with a linear mixer where the config lists or spaces the full ones."""
-    if layers := text.sub("linear_attn_config").raw("kda_layers"):
+    if layers := text.sub("linear_attn_config").numbers("kda_layers"):
         return {layer - 1 for layer in layers}
     if flags := text.per_layer("attn_type_list"):
         return {index for index, flag in enumerate(flags) if not flag}
@@ -171,13 +176,13 @@ def _mixer(text: Fields, traits: Traits, index: int, kind: str) -> Attention | N
         return _linear(text)
     if ratios := text.per_layer("compress_ratios"):
         return mixers.compressed(text, ratios[index])
-    if index in text.raw("cross_attention_layers", ()):
+    if index in text.numbers("cross_attention_layers"):
         return mixers.cross(text)
     if text.has("kv_lora"):
         return mixers.latent(text, index)
     shape = mixers.window_softmax(text, traits) if kind == WINDOW else mixers.global_softmax(text, traits, index)
     readers_of_earlier_kv = text.exact("num_kv_shared_layers", 0)
-    group = text.exact("cla_share_factor", 1)
+    group = text.exact("cla_share_factor", 1) or 1
     shares = readers_of_earlier_kv > 0 and index >= text.number("layers") - readers_of_earlier_kv or index % group > 0
     return shape.model_copy(update={"shares_kv": True}) if shares else shape
 
@@ -201,17 +206,27 @@ def _linear(text: Fields) -> Attention:
 
 def _searched_layers(text: Fields, traits: Traits) -> list[Layer]:
     """Layers found by architecture search (`block_configs`): each has its own heads and width, or lacks a part."""
-    layers = []
     text.skip("layers", "kv_heads")
-    for block in text.raw("block_configs"):
-        attention, ffn = block["attention"], block["ffn"]
-        mixer = (
-            None if attention.get("no_op") else mixers.grouped_softmax(text, traits, int(attention["n_heads_in_group"]))
-        )
-        dense = None if ffn.get("no_op") else DenseFfn(inner=_multiple_of_256(text.number("hidden"), ffn["ffn_mult"]))
-        norms = traits.norms // 2 * ((mixer is not None) + (dense is not None))
-        layers.append(Layer(attention=mixer, ffn=dense, norms=norms))
-    return layers
+    return [_searched_layer(text, traits, block) for block in text.objects("block_configs")]
+
+
+def _searched_layer(text: Fields, traits: Traits, block: Fields) -> Layer:
+    attention, ffn = block.sub("attention"), block.sub("ffn")
+    mixer = (
+        None if attention.raw("no_op") else mixers.grouped_softmax(text, traits, attention.exact("n_heads_in_group"))
+    )
+    network = None if ffn.raw("no_op") else DenseFfn(inner=_multiple_of_256(text.number("hidden"), _factor(ffn)))
+    for part in (block, attention, ffn):
+        part.refuse_unread()
+    norms = traits.norms // 2 * ((mixer is not None) + (network is not None))
+    return Layer(attention=mixer, ffn=network, norms=norms)
+
+
+def _factor(ffn: Fields) -> float:
+    factor = ffn.raw("ffn_mult")
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < 1000:
+        raise ffn.bad(f"ffn_mult: expected a number between 0 and 1000, not {factor!r}")
+    return float(factor)
 
 
 def _multiple_of_256(hidden: int, factor: float) -> int:

@@ -16,20 +16,24 @@ _QUANT_METHODS: dict[str, tuple[Dtype | None, Dtype | None]] = {
 }  # fmt: skip
 """quant_method -> (format of the checkpoint, format of the routed experts); None = as torch_dtype says."""
 
+_MLP_CLASSES = {"LLaMAMLP": True, "GemmaMLP": True, "GptNeoxMLP": False}
+"""Network classes of LitGPT's tables -> gated."""
+
 
 def has_experts(text: Fields, index: int) -> bool:
     experts, every, enabled = text.number("experts", 0), text.get("moe_every", 1), text.raw("enable_moe_block", True)
-    first, dense = text.number("first_dense", 0), text.get("dense_layers") or ()
+    first, dense = text.number("first_dense", 0), text.numbers("mlp_only_layers")
     if not experts or enabled is False or index < first or index in dense:
         return False
-    if isinstance(every, list):
+    if every and isinstance(every, list) and text.raw("moe_layer_freq") is every:
         return bool(text.per_layer("moe_layer_freq")[index])
-    period = text.number("moe_every", 1)
+    period = text.number("moe_every", 1) or 1
     return index % period == text.number("moe_offset", period - 1)
 
 
 def dense(text: Fields, traits: Traits) -> DenseFfn:
-    gated = traits.gated if text.get("mlp_class") is None else text.get("mlp_class") in {"LLaMAMLP", "GemmaMLP"}
+    network = text.word("mlp_class", _MLP_CLASSES)
+    gated = _MLP_CLASSES[network] if network else traits.gated
     bias = traits.ffn_bias or bool(text.get("all_bias", False)) or bool(text.raw("mlp_bias", False))
     text.skip("experts", "top_k")
     return DenseFfn(inner=text.number("ffn"), gated=gated, bias=bias)
@@ -49,12 +53,8 @@ def mixture(text: Fields, traits: Traits) -> MoeFfn:
 
 
 def _quant(text: Fields) -> tuple[Dtype | None, Dtype | None]:
-    method = text.sub("quantization_config").raw("quant_method")
-    if method is None:
-        return None, None
-    if method not in _QUANT_METHODS:
-        raise text.bad(f"quant_method {method!r} is not known", f"known: {', '.join(_QUANT_METHODS)}")
-    return _QUANT_METHODS[method]
+    method = text.sub("quantization_config").word("quant_method", _QUANT_METHODS)
+    return _QUANT_METHODS[method] if method else (None, None)
 
 
 def native_dtype(text: Fields) -> Dtype:

@@ -9,7 +9,6 @@ from planner.catalog.import_hf_fields import Fields
 from planner.catalog.import_hf_tables import Traits
 from planner.spec.model import CompressedAttention, CrossAttention, LatentAttention, LinearAttention, SoftmaxAttention
 
-
 _SPARSE = frozenset({
     "sparse_attention_freq", "sparse_num_index_heads", "sparse_index_dim", "sparse_topk_blocks", "sparse_block_size",
     "sparse_disable_index_value", "sparse_init_block", "sparse_local_block", "sparse_score_type",
@@ -89,7 +88,7 @@ def window_softmax(fields: Fields, traits: Traits) -> SoftmaxAttention:
 def latent(fields: Fields, layer: int) -> LatentAttention:
     """MLA, with the indexer of DSA when the config has one; `index_every` layers share one index."""
     fields.skip("head_dim", "kv_heads", "bias")
-    every = fields.number("index_every", 1)
+    every = fields.number("index_every", 1) or 1
     return LatentAttention(
         heads=fields.number("heads"),
         q_lora=fields.number("q_lora", 0),

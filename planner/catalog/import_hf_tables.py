@@ -23,7 +23,6 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "bias": ("attention_bias", "attn_bias", "qkv_bias"),
     "all_bias": ("bias",),
     "norm_class": ("norm_class",),
-    "mlp_class": ("mlp_class",),
     "parallel": ("parallel_residual",),
     "window": ("sliding_window", "sliding_window_size", "attention_chunk_size"),
     "use_window": ("use_sliding_window",),
@@ -41,7 +40,6 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "first_dense": ("first_k_dense_replace", "moe_layer_start_index"),
     "moe_every": ("decoder_sparse_step", "interleave_moe_layer_step", "expert_layer_period", "moe_layer_freq"),
     "moe_offset": ("expert_layer_offset",),
-    "dense_layers": ("mlp_only_layers",),
     "q_lora": ("q_lora_rank",),
     "kv_lora": ("kv_lora_rank",),
     "qk_nope_dim": ("qk_nope_head_dim",),
@@ -64,6 +62,10 @@ _HARMLESS = """
     num_nextn_predict_layers mtp_num_hidden_layers num_mtp_modules
     vision_soft_tokens_per_image image_token_index expand use_qk_norm qk_norm_type
     attention_multiplier embedding_multiplier residual_multiplier logits_scaling mla_use_nope use_cla
+    rope_local_base_freq router_jitter_noise num_logits_to_keep image_token_id video_token_id vision_start_token_id
+    vision_end_token_id vision_token_id boi_token_index eoi_token_index mm_tokens_per_image embd_pdrop resid_pdrop
+    attn_pdrop summary_type scale_attn_weights time_step_limit time_step_floor time_step_max time_step_min chunk_size
+    residual_in_fp32 rescale_prenorm_residual mamba_hidden_act use_mamba_kernels
     attn_logit_softcapping final_logit_softcapping query_pre_attn_scalar cache_implementation
 """
 HARMLESS: frozenset[str] = frozenset(_HARMLESS.split())
@@ -144,10 +146,11 @@ FAMILIES: dict[str, Traits] = {
     "qwen3_next": Traits(qk_norm="head", shared_gate=True),
     "qwen3_5_text": Traits(qk_norm="head"),
     "qwen3_5_moe_text": Traits(qk_norm="head", shared_gate=True),
-    "glm4_moe": Traits(qk_norm="", bias=True, router_bias=True),
+    "glm4_moe": Traits(bias=True, router_bias=True, optional_qk_norm="head"),
     "gemma": Traits(tied=True, head_dim=256),
     "gemma2": Traits(norms=4, tied=True, full_every=2),
     "gemma3": Traits(qk_norm="head", norms=4, tied=True, full_every=6),
+    "gemma3_text": Traits(qk_norm="head", norms=4, tied=True, full_every=6),
     "gemma4_text": Traits(
         qk_norm="head", norms=4, moe_norms=7, tied=True, dense_beside_experts=True, layer_extra=1, router_scale=True
     ),

@@ -6,6 +6,7 @@ Not preprocessing: how many tiles an image becomes belongs to the workload.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 from planner.catalog.import_hf_fields import Fields
 from planner.spec.model import Encoder
@@ -22,7 +23,8 @@ def vision_encoder(top: Fields, hidden: int) -> Encoder | None:
     vision = top.sub("vision_config")
     for field, tower in _TOWERS.items():
         if vision.raw(field):
-            encoder = Encoder(parameters=tower(vision, hidden))
+            tokens = top.exact("vision_soft_tokens_per_image", top.exact("mm_tokens_per_image", 0))
+            encoder = Encoder(parameters=tower(vision, hidden), tokens_per_item=tokens)
             vision.refuse_unread(_HARMLESS)
             return encoder
     vision.refuse_unread()
@@ -48,8 +50,8 @@ def _merged_vit(vision: Fields, hidden: int) -> int:
 
 def _patch_merger_vit(vision: Fields, hidden: int) -> int:
     """MoonViT (2504.07491): 64x64 learned positions, final norm, 2x2 patches projected by two matrices."""
-    width, rows = vision.exact("vt_hidden_size"), vision.raw("merge_kernel_size")
-    merged = width * int(rows[0]) * int(rows[1])
+    width = vision.exact("vt_hidden_size")
+    merged = width * prod(vision.numbers("merge_kernel_size"))
     patch = 3 * vision.exact("patch_size") ** 2 * width + width + 64 * 64 * width
     blocks = vision.exact("vt_num_hidden_layers") * _block(width, vision.exact("vt_intermediate_size"))
     return blocks + patch + 2 * width + 2 * width + merged * merged + merged + merged * hidden + hidden
