@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from planner.engines.families import family_of
 from planner.perf.cut import Cut, Stage, cut_of, stages_of
-from planner.perf.estimators import ESTIMATORS, Estimator
+from planner.perf.estimators import ESTIMATORS, WHOLE_STEPS, Estimator, StepSource
 from planner.perf.hardware import Hardware
 from planner.perf.memory import kv_bytes_per_token, memory_of
 from planner.perf.operators.attention_decode import DecodeAttention
@@ -33,12 +33,10 @@ def build_replica(
 ) -> Replica:
     """One replica of `pool` as the simulator sees it; a replica without room for its weights has no KV blocks."""
     profile = profile.on(family_of(hardware.accelerator))
-    cut = cut_of(model, pool, hardware)
-    price = ESTIMATORS.get(estimator)(hardware, profile)
-    priced = [_price_stage(model, pool, cut, stage, price, profile) for stage in stages_of(model, pool.parallelism.pp)]
     memory = memory_of(model, pool, hardware, profile)
+    whole = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
     return Replica(
-        cost=max(priced, key=_size),
+        cost=whole(model, pool, hardware, profile),
         scheduler=profile.scheduler,
         max_seqs=pool.max_seqs,
         max_tokens_per_step=pool.max_tokens_per_step,
@@ -53,6 +51,17 @@ def build_replica(
         kv_bytes_per_token=kv_bytes_per_token(model, pool),
         max_context=model.max_context,
     )
+
+
+def _from_operators(estimator: str) -> StepSource:
+    """Step prices as the sum of operators, each priced by `estimator`; the slowest stage counts."""
+
+    def cost(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> StepCost:
+        cut, price = cut_of(model, pool, hardware), ESTIMATORS.get(estimator)(hardware, profile)
+        stages = stages_of(model, pool.parallelism.pp)
+        return max((_price_stage(model, pool, cut, stage, price, profile) for stage in stages), key=_size)
+
+    return cost
 
 
 def step_cost(

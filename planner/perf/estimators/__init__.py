@@ -1,6 +1,9 @@
-"""Ways to price the work of a stage: `roofline`, `analytic`, `fitted`, `default`. Registered by name; one file each."""
+"""Ways to price a step, registered by name, one file each.
 
-from planner.perf.estimators import analytic, blend, fitted, roofline
-from planner.perf.estimators.base import ESTIMATORS, Estimator
+By operator: `roofline`, `analytic`, `fitted`, `default`. By whole step: `silicon`.
+"""
 
-__all__ = ["ESTIMATORS", "Estimator", "analytic", "blend", "fitted", "roofline"]
+from planner.perf.estimators import analytic, blend, fitted, roofline, silicon
+from planner.perf.estimators.base import ESTIMATORS, WHOLE_STEPS, Estimator, StepSource
+
+__all__ = ["ESTIMATORS", "WHOLE_STEPS", "Estimator", "StepSource", "analytic", "blend", "fitted", "roofline", "silicon"]

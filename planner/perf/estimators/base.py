@@ -16,7 +16,10 @@ from planner.perf.operators.elementwise import Elementwise
 from planner.perf.operators.gemm import Gemm
 from planner.perf.operators.moe import Moe
 from planner.registry import Registry
+from planner.spec.deployment import Pool
 from planner.spec.engine import EngineProfile
+from planner.spec.model import Model
+from planner.spec.step import StepCost
 
 Floats = NDArray[np.float64]
 
@@ -42,5 +45,10 @@ class Estimator(Protocol):
 
     def collective(self, op: Collective) -> Floats: ...
 
+
+StepSource = Callable[[Model, Pool, Hardware, EngineProfile], StepCost]
+"""Prices a whole step at once, for sources that do not see operators."""
+
+WHOLE_STEPS: Registry[StepSource] = Registry("step source")
 
 ESTIMATORS: Registry[Callable[[Hardware, EngineProfile], Estimator]] = Registry("estimator")

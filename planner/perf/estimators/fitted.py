@@ -166,4 +166,3 @@ def _kernel_dtype(weights: str, rate: str, block_scaled: bool) -> str:
     if weights == "fp8" and rate == "fp8":
         return "fp8_block" if block_scaled else "fp8"
     return "bfloat16" if weights in ("bf16", "fp16") and rate in ("bf16", "fp16") else ""
-
