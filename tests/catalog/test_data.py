@@ -20,7 +20,15 @@ from planner.spec.model import LinearAttention, Model, StageModel
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "catalog"
 HARDWARE, MODELS = ROOT / "hardware_db", ROOT / "model_db"
-MEASURED = {"h100-sxm5-80gb", "h200-sxm-141gb", "b200-sxm-180gb", "gb200-nvl72", "a100-sxm4-80gb", "l40s"}
+MEASURED = {
+    "h100-sxm5-80gb",
+    "h200-sxm-141gb",
+    "b200-sxm-180gb",
+    "gb200-nvl72",
+    "a100-sxm4-80gb",
+    "l40s",
+    "rtx-pro-6000-blackwell-server",
+}
 
 
 def slug(name: str) -> str:
