@@ -40,5 +40,5 @@ def test_measured_kernels_and_embedded_grids_agree_within_their_error_bars(
 def test_an_accelerator_or_model_without_tables_is_refused(replica_of, pool_of):
     with pytest.raises(BadInput, match="no operator tables of mi300x"):
         replica_of(pool_of("llama-3.1-8b", node="mi300x-8", accelerator="mi300x"), estimator="silicon")
-    with pytest.raises(BadInput, match="no tables of falcon-40b"):
+    with pytest.raises(BadInput, match="no tables for the architecture of falcon-40b"):
         replica_of(pool_of("falcon-40b"), estimator="silicon")
