@@ -23,7 +23,7 @@ HERE = Path(__file__).parent / "catalog" / "scenarios"
 FULL = (HERE / "full.yaml").read_text()
 SYNTAX = " \n\t:-[]{}'\"&*!|>%@#,x1.eé\x07"
 FORBIDDEN = ("pydantic", "http", "Traceback", "Value error", "Input should", "instance of", "NoneType", "<class")
-quick = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

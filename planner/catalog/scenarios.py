@@ -44,6 +44,14 @@ class ResolvedScenario:
         return self.document.where(path)
 
 
+_SHAPES = {
+    "a plan": {"schema_version", "deployment"},
+    "a deployment": {"pools", "routes"},
+    "a scenario": {"fleet", "engine"},
+}
+"""Keys that give away what a file is."""
+
+
 def load_scenario(path: str | Path, catalog: Catalog | None = None) -> ResolvedScenario:
     """The scenario in a file; BadInput with every mistake in the file and in what it refers to."""
     return _resolved(read_yaml(path), Path(path).parent, catalog or Catalog.open())
@@ -60,6 +68,7 @@ def load_deployment(path: str | Path, catalog: Catalog, scenario: Scenario | Non
     With a scenario, nodes are those of its fleet and routes those of its classes; without one, nodes are catalog names.
     """
     document = read_yaml(path)
+    _refuse_other_kinds(document, "a deployment")
     deployment, problems = check_noun(document, Deployment)
     references = References(document, catalog)
     references.of_deployment(scenario)
@@ -67,11 +76,20 @@ def load_deployment(path: str | Path, catalog: Catalog, scenario: Scenario | Non
 
 
 def _resolved(document: Document, folder: Path, catalog: Catalog) -> ResolvedScenario:
+    _refuse_other_kinds(document, "a scenario")
     scenario, problems = check_noun(document, Scenario)
     references = References(document, catalog)
     references.of_scenario(folder)
     found = _finished(document, scenario, (*references.problems, *problems), references)
     return ResolvedScenario(found, folder, document)
+
+
+def _refuse_other_kinds(document: Document, wanted: str) -> None:
+    """One clear line for a plan given as a scenario, instead of one for each of its fields."""
+    keys = set(document.mapping())
+    for thing, telling in _SHAPES.items():
+        if thing != wanted and telling <= keys and not _SHAPES[wanted] <= keys:
+            raise BadInput(document.problem((), f"this is {thing}, not {wanted}"))
 
 
 def _finished(document: Document, noun: Noun | None, problems: tuple[Problem, ...], references: References) -> Noun:

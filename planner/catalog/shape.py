@@ -12,9 +12,22 @@ from pydantic.fields import FieldInfo
 from planner.catalog.document import Path_
 
 
-def fields_at(noun: type[BaseModel], path: Path_) -> list[str]:
-    """YAML names of the fields that may stand in the mapping at `path`."""
-    return sorted(dict.fromkeys(name for found in _nouns_at(noun, path) for name in _by_name(found)))
+def fields_at(noun: type[BaseModel], path: Path_, kind: object = None) -> list[str]:
+    """YAML names of the fields that may stand in the mapping at `path`; only those of branch `kind` of a union."""
+    branches = _nouns_at(noun, path)
+    chosen = [branch for branch in branches if kind is not None and _kind(branch) == kind] or branches
+    return sorted({name for branch in chosen for name in _by_name(branch)})
+
+
+def kinds_at(noun: type[BaseModel], path: Path_) -> list[str]:
+    """Values of `kind` that tell the branches at `path` apart."""
+    return [kind for branch in _nouns_at(noun, path) if (kind := _kind(branch))]
+
+
+def is_required(noun: type[BaseModel], path: Path_) -> bool:
+    """Whether the field at `path` may not be left out."""
+    fields = [_by_name(found).get(str(path[-1])) for found in _nouns_at(noun, path[:-1])] if path else []
+    return any(field is not None and field.is_required() for field in fields)
 
 
 def nouns_in(noun: type[BaseModel]) -> list[type[BaseModel]]:
@@ -29,6 +42,11 @@ def nouns_in(noun: type[BaseModel]) -> list[type[BaseModel]]:
         elif not _is_noun(kind):
             waiting += [part for part in get_args(kind) if part is not kind]
     return list(found)
+
+
+def _kind(branch: type[BaseModel]) -> str:
+    field = branch.model_fields.get("kind")
+    return field.default if field is not None and isinstance(field.default, str) else ""
 
 
 def _by_name(noun: type[BaseModel]) -> dict[str, FieldInfo]:

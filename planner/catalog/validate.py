@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.catalog.document import Document, Path_
-from planner.catalog.shape import fields_at
+from planner.catalog.shape import fields_at, is_required, kinds_at
 from planner.errors import BadInput, Problem, did_you_mean
 from planner.spec.base import yaml_name
 
@@ -29,16 +29,13 @@ def as_noun(document: Document, noun: type[Noun]) -> Noun:
     return value
 
 
-def check_noun(document: Document, noun: type[Noun], path: Path_ = ()) -> tuple[Noun | None, tuple[Problem, ...]]:
-    """The part of the document at `path` as a noun, or None; and the mistakes, in the order of the file."""
-    data = document.data
-    for step in path:
-        data = data[step]
+def check_noun(document: Document, noun: type[Noun]) -> tuple[Noun | None, tuple[Problem, ...]]:
+    """The document as a noun, or None; and the mistakes, in the order of the file."""
     try:
         # Through JSON, because strict JSON takes a list for a tuple but never true for 1 or "3" for 3.
-        value = noun.model_validate_json(json.dumps(data), strict=True)
+        value = noun.model_validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
-        found = [_problem(document, noun, path, e) for e in error.errors(include_url=False) if _is_true(e)]
+        found = [_problem(document, noun, e) for e in error.errors(include_url=False) if _is_true(e)]
         read = {p.where for p in document.problems}  # said already, in better words
         return None, in_order((*document.problems, *(p for p in found if p.where not in read)))
     return value, document.problems
@@ -55,23 +52,30 @@ def _is_true(error: ErrorDetails) -> bool:
     return error["type"] != "too_short" or len(error["input"]) < error["ctx"]["min_length"]
 
 
-def _problem(document: Document, noun: type[BaseModel], base: Path_, error: ErrorDetails) -> Problem:
+def _problem(document: Document, noun: type[BaseModel], error: ErrorDetails) -> Problem:
     kind = error["type"]
-    loc = _real_path(document, base, error["loc"], missing=kind == "missing")
+    loc = _real_path(document, error["loc"], missing=kind == "missing")
     if kind == "extra_forbidden":
-        known = fields_at(noun, loc[len(base) : -1])
-        hint = did_you_mean(str(loc[-1]), known) or f"known here: {', '.join(known)}" if known else ""
-        return document.problem(loc, "unknown field", hint, key=True)
+        known = fields_at(noun, loc[:-1], document.value((*loc[:-1], "kind")))
+        return document.problem(loc, "unknown field", _nearest(str(loc[-1]), known), key=True)
     if kind == "missing":
         return document.problem(loc, "is missing")
+    if kind == "union_tag_not_found":
+        return document.problem((*loc, "kind"), "is missing", f"one of {', '.join(kinds_at(noun, loc))}")
     error["input"] = document.value(loc)  # as written, before any conversion
     what, hint = _SAY.get(kind, _as_it_is)(error)
-    return document.problem(loc, what, hint or _quotes(document, loc, kind, error["input"]))
+    return document.problem(loc, what, hint or _hint(document, noun, loc, kind))
 
 
-def _quotes(document: Document, path: Path_, kind: str, given: object) -> str:
-    """Hints about quotes and brackets, which need the text as written."""
-    raw = document.raw(path)
+def _nearest(word: str, known: list[str]) -> str:
+    return did_you_mean(word, known) or (f"known here: {', '.join(known)}" if known else "")
+
+
+def _hint(document: Document, noun: type[BaseModel], path: Path_, kind: str) -> str:
+    """Hints that need the text as written: about empty values, quotes and brackets."""
+    given, raw = document.value(path), document.raw(path)
+    if given is None:
+        return "" if is_required(noun, path) else "give a value or leave the line out"
     if kind == "string_type" and raw:
         return f"put it in quotes: '{raw}'"
     if kind in ("tuple_type", "list_type") and raw:
@@ -87,11 +91,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _real_path(document: Document, base: Path_, loc: Path_, *, missing: bool) -> Path_:
+def _real_path(document: Document, loc: Path_, *, missing: bool) -> Path_:
     """pydantic's location in the words of the file: without names of union branches, with the key as it is written."""
-    spot, path = document.top, base
-    for step in base:
-        spot = spot.parts[step]
+    spot, path = document.top, cast(Path_, ())
     for step in loc:
         written = _written(step, spot.parts)
         if written is not None:
@@ -123,7 +125,7 @@ def _shown(value: Any) -> str:
 def _expected(thing: str) -> _Say:
     def say(error: ErrorDetails) -> tuple[str, str]:
         if error["input"] is None:
-            return f"is empty, expected {thing}", "give a value or leave the line out"
+            return f"is empty, expected {thing}", ""
         return f"expected {thing}, not {_shown(error['input'])}", ""
 
     return say
@@ -167,13 +169,9 @@ def _located(error: ErrorDetails) -> tuple[str, str]:
 
 
 def _branch(error: ErrorDetails) -> tuple[str, str]:
-    key = str(error["ctx"]["discriminator"]).strip("'")
-    expected = error["ctx"].get("expected_tags", "")
-    given = error["ctx"].get("tag")
-    if given is None:
-        return f"needs `{key}`", f"one of {expected}" if expected else ""
-    known = [word.strip("'") for word in str(expected).split(", ")]
-    return f"unknown {key} {given!r}", did_you_mean(str(given), known) or f"one of {expected}"
+    key, given = str(error["ctx"]["discriminator"]).strip("'"), str(error["ctx"]["tag"])
+    known = [word.strip("'") for word in str(error["ctx"]["expected_tags"]).split(", ")]
+    return f"unknown {key} {given!r}", did_you_mean(given, known) or f"one of {', '.join(known)}"
 
 
 def _as_it_is(error: ErrorDetails) -> tuple[str, str]:
@@ -190,7 +188,7 @@ _SAY: dict[str, _Say] = {
     **dict.fromkeys(("tuple_type", "list_type"), _LIST),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _MAPPING),
     **dict.fromkeys(("value_error", "assertion_error"), _our_words),
-    **dict.fromkeys(("union_tag_invalid", "union_tag_not_found"), _branch),
+    "union_tag_invalid": _branch,
     "wrong": _located,
     "string_type": _TEXT,
     "literal_error": _one_of,

@@ -142,3 +142,48 @@ def test_the_copy_in_a_wheel_is_preferred(tmp_path: Path, monkeypatch: pytest.Mo
     found = Catalog.open()
     assert found.names("nodes") == ("mine",)
     assert found.origin("nodes", "mine") == "planner/_db/hardware_db/nodes/mine.yaml"
+
+
+LAYER = "blocks: [{repeat: 1, layers: [{attention: %s, ffn: %s}]}]"
+MODEL = f"name: mine\nhidden: 8\nvocab: 16\nsource: test\n{LAYER}\n"
+GOOD_ATTENTION, GOOD_FFN = "{kind: softmax, heads: 2, kv_heads: 1, head_dim: 4}", "{kind: dense, inner: 16}"
+
+
+@pytest.mark.parametrize(
+    ("attention", "ffn", "message"),
+    [
+        ("{kind: softmx}", GOOD_FFN, "attention: unknown kind 'softmx' - did you mean 'softmax'?"),
+        (GOOD_ATTENTION, "{inner: 16}", "ffn.kind: is missing - one of dense, moe"),
+        (
+            GOOD_ATTENTION,
+            "{kind: dense, inner: 16, x: 1}",
+            "ffn.x: unknown field - known here: bias, gated, inner, ",
+        ),
+        (GOOD_ATTENTION, "{kind: dense}", "ffn.inner: is missing"),
+        (GOOD_ATTENTION, "{kind: dense, inner: }", "ffn.inner: is empty, expected a whole number"),
+        (
+            GOOD_ATTENTION,
+            "{kind: dense, inner: 1, bias: }",
+            "ffn.bias: is empty, expected true or false - give",
+        ),
+        (GOOD_ATTENTION, "{kind: dense, inner: 1, bias: yes}", "ffn.bias: expected true or false, not 'yes'"),
+        (GOOD_ATTENTION, "dense", "ffn: expected 'key: value' lines, not 'dense'"),
+        (
+            "{kind: softmax, heads: 3, kv_heads: 2, head_dim: 4}",
+            GOOD_FFN,
+            "attention: heads (3) must be a multiple of kv_heads (2)",
+        ),
+    ],
+)
+def test_mistakes_in_branches_speak_of_the_branch(tmp_path: Path, attention: str, ffn: str, message: str) -> None:
+    mine = overlay(tmp_path, {"model_db/mine.yaml": MODEL % (attention, ffn)})
+    with pytest.raises(BadInput) as caught:
+        Catalog.open([mine]).model("mine")
+    (problem,) = caught.value.problems
+    assert problem.where.line == 5
+    assert str(problem).partition("blocks[#1].layers[#1].")[2].startswith(message)
+
+
+def test_a_model_of_an_overlay_is_read(tmp_path: Path) -> None:
+    mine = overlay(tmp_path, {"model_db/own/mine.yaml": MODEL % (GOOD_ATTENTION, GOOD_FFN)})
+    assert Catalog.open([mine]).model("Mine").hidden == 8

@@ -11,6 +11,7 @@ from planner.catalog import Catalog, load_deployment, load_scenario, parse_scena
 from planner.errors import BadInput
 from planner.spec.deployment import Deployment
 from planner.spec.scenario import Scenario
+from planner.testing import tiny_plan
 
 HERE = Path(__file__).parent / "scenarios"
 SHIPPED = Path(__file__).parents[2] / "scenarios"
@@ -249,6 +250,14 @@ def test_a_preset_without_arrivals_needs_those_of_the_class(catalog: Catalog, tm
     assert said(quiet, ("    arrivals: {rate: 2/s}\n", ""), text=text) == [
         "chat.yaml:9:13: classes[chat].preset: silent has no arrivals of its own - give `arrivals: {rate: 5/s}`"
     ]
+
+
+def test_a_file_of_another_kind_gets_one_line(catalog: Catalog, tmp_path: Path) -> None:
+    plan = tiny_plan().model_dump_json()
+    assert said(catalog, text=plan) == ["chat.yaml:1:1: this is a plan, not a scenario"]
+    assert said(catalog, text=DEPLOYMENT) == ["chat.yaml:1:1: this is a deployment, not a scenario"]
+    with pytest.raises(BadInput, match="this is a scenario, not a deployment"):
+        load_deployment(HERE / "full.yaml", catalog)
 
 
 DEPLOYMENT = """\
