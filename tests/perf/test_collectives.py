@@ -54,13 +54,10 @@ def test_distributed_experts_exchange_tokens_only_across_attention_ranks(catalog
     assert sum(m.count for m in ranks) == 2 * 58
 
 
-@pytest.mark.parametrize("estimator", ["roofline", "analytic", "default"])
 @pytest.mark.parametrize("kind", ["all_reduce", "all_gather", "all_to_all"])
-def test_crossing_nodes_is_slower(
-    catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, estimator: str, kind: str
-) -> None:
+def test_crossing_nodes_is_slower(catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, kind: str) -> None:
     hardware = hardware_of(catalog, pool_of("llama-3.1-8b"))
-    price = ESTIMATORS.get(estimator)(hardware, bare)
+    price = ESTIMATORS.get("analytic")(hardware, bare)
     near, far = Collective(kind, SIZES, 8, 1), Collective(kind, SIZES, 8, 2)
     assert np.all(price.collective(far) > price.collective(near))
 
@@ -94,3 +91,34 @@ def test_experts_touched_follow_the_measured_coverage() -> None:
     assert np.allclose(prompts, [0.824, 0.876, 0.920, 0.949, 0.985], atol=0.0085)
     uniform = distinct_experts(ffn, np.array([16.0, 32.0, 64.0]), None, "decode") / 128
     assert np.allclose(uniform, [0.644, 0.873, 0.984], atol=0.012)
+
+
+EFA_V2_BUS_GB_S = {
+    "all_reduce": (8e9, {16: 478, 32: 357, 64: 355, 128: 356}, 0.35),
+    "all_gather": (2e9, {16: 329, 32: 331, 64: 294, 128: 265, 256: 263}, 0.31),
+    "all_to_all": (2e9, {16: 79, 32: 54, 64: 50, 128: 44, 256: 41}, 0.13),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(EFA_V2_BUS_GB_S))
+def test_large_messages_over_many_nodes_follow_measured_bus_bandwidths(
+    catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, kind: str
+) -> None:
+    """H100 nodes on EFA v2, 3200 Gb/s a node. Worst: all-reduce of 16 GPUs priced 32 % high (reduction in the switch),
+    all-gather of 128 priced 29 % low."""
+    payload, measured, tolerance = EFA_V2_BUS_GB_S[kind]
+    hardware = hardware_of(catalog, pool_of("llama-3.1-8b", node="aws-p5.48xlarge"))
+    price = ESTIMATORS.get("analytic")(hardware, bare)
+    for gpus, bus in measured.items():
+        op = Collective(kind, np.array([payload]), 8, gpus // 8)
+        expected = op.traffic(gpus)[0] / (bus * 1e9)
+        assert price.collective(op)[0] == pytest.approx(expected, rel=tolerance), gpus
+
+
+def test_dispatch_to_experts_follows_measured_kernels(catalog: Catalog, bare: EngineProfile, pool_of: PoolOf) -> None:
+    """Hidden 7168, top-8, 128 tokens per rank, H200 EP8: dispatch 39.8, combine 72.4 us (SGLang wide-EP tables)."""
+    hardware = hardware_of(catalog, pool_of("deepseek-v3", node="dgx-h200", accelerator="h200-sxm-141gb"))
+    price = ESTIMATORS.get("analytic")(hardware, bare)
+    for element_bytes, micros in ((1.0, 39.8), (2.0, 72.4)):
+        op = Collective("all_to_all", np.array([128 * 8 * 7168 * element_bytes]), 8, 1)
+        assert price.collective(op)[0] * 1e6 == pytest.approx(micros, rel=0.4)

@@ -25,7 +25,10 @@ DECODE_BYTES, DECODE_FLOP = 0.75, 0.50
 PREFILL_FLOP = 0.50
 STREAM_BYTES = 0.80
 LINK_SHARE = 0.75  # measured / peak of NVLink rings; less on PCIe and xGMI, where the fabric states its own figure
+NIC_SHARE = 0.90  # of the line rate that large messages reach on InfiniBand, RoCE and EFA
 ALPHA_S = 6e-6
+SHARED_PATHS = ("tree", "through host memory")
+FAR_ALPHA_S = 20e-6  # between nodes through a CPU proxy, where the fabric states nothing (12-20 us)
 
 
 @ESTIMATORS.register("analytic")
@@ -58,27 +61,32 @@ class Analytic:
         return self.bound.prefill_attention(op, tokens) / PREFILL_FLOP + self.launch_s * op.launches
 
     def collective(self, op: Collective) -> Floats:
-        inside = op.traffic(op.inside) / self._bus(op)
-        time = ALPHA_S + inside if op.inside > 1 else inside
+        """Stages inside and between the nodes overlap, so the slower one counts; their latencies add up."""
+        latency, moving = self._latency_s(op), self.times.comm * op.traffic(op.inside) / self._bus()
         if op.across > 1:
-            time = time + self._outside(op)
-        return np.maximum(self.bound.collective(op), self.times.comm * time)
+            moving = np.maximum(moving, self._outside_bytes(op) / (NIC_SHARE * self.hardware.nic))
+        return np.maximum(self.bound.collective(op), latency + moving)
 
-    def _bus(self, op: Collective) -> float:
+    def _latency_s(self, op: Collective) -> float:
+        """ALPHA_S over direct links; PCIe and host memory state their own; between nodes one hop per doubling."""
+        near, far = self.hardware.scaleup, self.hardware.scaleout
+        alpha = max(ALPHA_S, near.alpha_s) if near and near.topology in SHARED_PATHS else ALPHA_S
+        inside = self.times.comm * alpha if op.inside > 1 else 0.0
+        hop = (far.alpha_s if far else 0.0) or FAR_ALPHA_S
+        return inside + hop * float(np.ceil(np.log2(op.across)))
+
+    def _bus(self) -> float:
         """Sustained bytes/s of one GPU inside the domain: the fabric's measured figure where it is the lower one."""
         fabric = self.hardware.scaleup
         ring = LINK_SHARE * self.hardware.link
         measured = fabric.allreduce_bandwidth_bytes_per_s if fabric else 0.0
         return min(ring, measured) if measured else ring
 
-    def _outside(self, op: Collective) -> Floats:
-        """Hierarchical: each GPU exchanges its share of the message with its peers in the other groups."""
-        fabric = self.hardware.scaleout
-        alpha = (fabric.alpha_s if fabric else 0.0) or 20e-6
-        steps = float(np.ceil(np.log2(op.across)))
+    def _outside_bytes(self, op: Collective) -> Floats:
+        """Bytes through the NIC of one GPU: its share of the message, or all it sends to other nodes."""
         if op.kind == "all_to_all":
-            return alpha * steps + op.payload * (op.across - 1) / op.across / (0.9 * self.hardware.nic)
-        return alpha * steps + op.traffic(op.across) / op.inside / (0.9 * self.hardware.nic)
+            return op.payload * (op.across - 1) / op.across
+        return op.traffic(op.across) / op.inside
 
     def _smooth(self, flop: Floats, hbm_bytes: Floats, rate: str, flop_share: float, byte_share: float) -> Floats:
         """Roofline with a rounded corner: the 4-norm of its two sides."""

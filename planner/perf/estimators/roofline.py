@@ -45,5 +45,7 @@ class Roofline:
     def collective(self, op: Collective) -> Floats:
         """Inside a switch that reduces, every byte crosses the link once: half the ring traffic is the bound."""
         inside = op.traffic(op.inside) / self.hardware.link
-        outside = op.traffic(op.across) / op.inside / self.hardware.nic if op.across > 1 else 0.0
-        return (0.5 if op.kind == "all_reduce" else 1.0) * (inside + outside)
+        share = 0.5 if op.kind == "all_reduce" else 1.0
+        if op.across == 1:
+            return share * inside
+        return share * np.maximum(inside, op.traffic(op.across) / op.inside / self.hardware.nic)
