@@ -160,3 +160,8 @@ def _idle(setting: Setting, deployment: Deployment, hosts: Mapping[str, Any]) ->
         if paid > used:
             idle[site.name] = paid - used
     return idle
+
+
+def home_link(site: Site) -> Link:
+    """What an accelerator sends to another of its type: inside the only node, else over the network."""
+    return _scale_up(site) if site.entry.count == 1 else _scale_out(site)

@@ -55,13 +55,17 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Nodes of one type: how many, what one holds, costs and draws when its accelerators are idle."""
+    """Nodes of one type: how many, what one holds, costs and draws when its accelerators are idle.
+
+    usd_per_wh: electricity that comes on top of usd_per_hour (owned nodes).
+    """
 
     node: str
     count: int
     gpus: int
     usd_per_hour: float
     idle_w: float = 0.0
+    usd_per_wh: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

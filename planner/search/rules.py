@@ -40,7 +40,7 @@ RULES: Registry[Rule] = Registry("rule")
 PASSED = Verdict(True)
 ORDER = (
     "inventory", "replica-size", "whole-nodes", "pipeline-layers", "scale-up", "heads", "kv-heads", "ffn-width",
-    "experts", "fp8-blocks", "number-format", "context", "weights-fit", "kv-fits",
+    "experts", "fp8-blocks", "number-format", "context", "memory",
 )  # fmt: skip
 """Cheap before costly; the first refusal is the one that is told."""
 
@@ -202,32 +202,23 @@ def context(c: Candidate, setting: Setting) -> Verdict:
     return refuse("context", reason, longest=longest, max_context=model.max_context)
 
 
-def memory(c: Candidate, setting: Setting) -> Memory:
-    """Memory of one accelerator of the candidate."""
+@RULES.register("memory")
+def memory(c: Candidate, setting: Setting) -> Verdict:
+    """Weights, activations and buffers leave room on every accelerator, and one rank's cache holds the longest request."""
     model, site = _parts(c, setting)
-    return memory_of(model, c.pool(setting), site.hardware, setting.profile)
-
-
-@RULES.register("weights-fit")
-def weights_fit(c: Candidate, setting: Setting) -> Verdict:
-    """Weights, activations and buffers leave room on every accelerator."""
-    found = memory(c, setting)
-    if found.kv_bytes > 0:
-        return PASSED
-    _, site = _parts(c, setting)
-    reason = (
-        f"{c.weights} weights take {found.weights_bytes / 1e9:.1f} GB per accelerator and the engine may use "
-        f"{found.usable_bytes / 1e9:.1f} GB of {site.accelerator.name}"
-    )
-    return refuse("weights-fit", reason, weights_bytes=found.weights_bytes, usable_bytes=found.usable_bytes)
-
-
-@RULES.register("kv-fits")
-def kv_fits(c: Candidate, setting: Setting) -> Verdict:
-    """The KV cache of one rank holds the longest request."""
-    found, longest = memory(c, setting), setting.longest[c.model]
-    room = found.kv_tokens // c.dp
+    found = memory_of(model, c.pool(setting), site.hardware, setting.profile)
+    if not found.fits:
+        return _too_small(c, site, found)
+    room, longest = found.kv_tokens // c.dp, setting.longest[c.model]
     if room >= longest:
         return PASSED
-    reason = f"the KV cache holds {room} tokens, the longest request has {longest}"
+    reason = f"the KV cache holds {room:,} tokens, the longest request has {longest:,}"
     return refuse("kv-fits", reason, kv_tokens=room, longest=longest)
+
+
+def _too_small(c: Candidate, site: Site, found: Memory) -> Verdict:
+    reason = (
+        f"{c.weights} weights take {found.weights_bytes / 1e9:.1f} GB of the {found.capacity_bytes / 1e9:.1f} GB of a "
+        f"{site.accelerator.name}; {found.missing_bytes / 1e9:.1f} GB are missing for buffers and any KV cache"
+    )
+    return refuse("weights-fit", reason, weights_bytes=found.weights_bytes, missing_bytes=found.missing_bytes)

@@ -74,6 +74,7 @@ class _Model:
         self._coverage()
         self._load()
         self._links()
+        self._one_way_on()
         self._packing()
         self._limit_rows()
         self._cardinality()
@@ -146,6 +147,16 @@ class _Model:
     def _link_weight(self, path: Path) -> int:
         return _ceil(UNIT * Fraction(path.link_s) * Fraction(self.problem.group(path.group).demand))
 
+    def _one_way_on(self) -> None:
+        """A prefill column hands over to one decode column: behind an edge the simulator splits by replicas, not by us."""
+        for i in range(len(self.problem.columns)):
+            onward = [p for p, path in enumerate(self.problem.paths) if len(path.columns) > 1 and path.columns[0] == i]
+            if len(onward) > 1:
+                taken = [self.model.new_bool_var(f"way{p}") for p in onward]
+                for p, literal in zip(onward, taken, strict=True):
+                    self.model.add(self.z[p] <= self.top * literal)
+                self.model.add_at_most_one(taken)
+
     def _packing(self) -> None:
         """Replicas fill whole nodes.
 
@@ -206,21 +217,30 @@ class _Model:
         }[goal]()  # fmt: skip
 
     def _usd(self) -> Any:
-        return sum(_ceil(Fraction(item.usd_per_hour) * UNIT) * self.m[item.node] for item in self.problem.inventory)
+        """Nodes, and for owned ones the electricity of what they do."""
+        nodes = sum(_ceil(Fraction(item.usd_per_hour) * UNIT) * self.m[item.node] for item in self.problem.inventory)
+        return nodes + self._power({item.node: item.usd_per_wh * UNIT for item in self.problem.inventory})
 
     def _gpus(self) -> Any:
         return sum(column.gpus * self.n[i] for i, column in enumerate(self.problem.columns))
 
     def _watts(self) -> Any:
-        nodes = sum(_ceil(item.idle_w * MILLI) * self.m[item.node] for item in self.problem.inventory)
-        idle = sum(_ceil(column.idle_w * MILLI) * self.n[i] for i, column in enumerate(self.problem.columns))
-        return nodes + idle + sum(self._path_mw(path) * self.z[p] for p, path in enumerate(self.problem.paths))
+        return self._power({item.node: float(MILLI) for item in self.problem.inventory})
 
-    def _path_mw(self, path: Path) -> int:
-        """Milliwatts above idle that one slice costs on the columns of its path."""
+    def _power(self, per_watt: dict[str, float]) -> Any:
+        """Power in integers of `per_watt` units by node type: idle nodes, idle replicas, and what traffic adds."""
+        columns = self.problem.columns
+        nodes = sum(_ceil(item.idle_w * per_watt[item.node]) * self.m[item.node] for item in self.problem.inventory)
+        idle = sum(_ceil(column.idle_w * per_watt[column.node]) * self.n[i] for i, column in enumerate(columns))
+        moving = sum(self._added(path, per_watt) * self.z[p] for p, path in enumerate(self.problem.paths))
+        return nodes + idle + moving
+
+    def _added(self, path: Path, per_watt: dict[str, float]) -> int:
+        """What one slice adds above idle on the columns of its path."""
         demand = self.problem.group(path.group).demand
         columns = [self.problem.columns[i] for i in path.columns]
-        return _ceil(sum((c.busy_w - c.idle_w) * demand / (c.capacity * self.per_class) * MILLI for c in columns))
+        per_slice = demand / self.per_class
+        return _ceil(sum((c.busy_w - c.idle_w) * per_slice / c.capacity * per_watt[c.node] for c in columns))
 
     def _unique(self) -> Any:
         """Weights drawn from the names, so that no two selections tie in practice and order of columns is no matter."""

@@ -44,15 +44,17 @@ class Candidate:
     @property
     def shape(self) -> str:
         """What makes two plans different to a person: hardware, cut and role; not formats or batch limits."""
-        degrees = "-".join(f"{name}{n}" for name, n in self._degrees() if n > 1 or name == "tp")
-        return "-".join(part for part in (self.model, self.site, degrees, self.role) if part != "aggregated")
+        return "-".join(part for part in (self.model, self.site, self.cut, self.role) if part != "aggregated")
+
+    @property
+    def cut(self) -> str:
+        """`tp4-pp2`."""
+        degrees = (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))
+        return "-".join(f"{name}{n}" for name, n in degrees if n > 1 or name == "tp")
 
     @property
     def key(self) -> str:
         return f"{self.shape}-{self.weights}-{self.kv}-s{self.max_seqs}-t{self.max_tokens_per_step}"
-
-    def _degrees(self) -> tuple[tuple[str, int], ...]:
-        return (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))
 
     def pool(self, setting: Setting, name: str = "", replicas: int = 1) -> Pool:
         """The pool of this candidate, as physics and simulation know it."""
@@ -77,8 +79,10 @@ def _on_site(setting: Setting, key: str, served: ServedModel, model: Model, site
     cuts = tuple(_cuts(scenario, model, site))
     formats = tuple(product(served.weights or (model.native_dtype,), served.kv))
     batches = tuple(product(_seqs(setting), _tokens(setting)))
+    per_rank = setting.profile.limits_per_dp_rank
     for role, (tp, pp, dp, ep), (weights, kv), (seqs, tokens) in product(_roles(scenario), cuts, formats, batches):
-        yield Candidate(key, site.name, role, tp, pp, dp, ep, weights, kv, seqs, tokens)
+        ranks = dp if per_rank else 1
+        yield Candidate(key, site.name, role, tp, pp, dp, ep, weights, kv, seqs * ranks, tokens * ranks)
 
 
 def _roles(scenario: Scenario) -> Iterator[str]:

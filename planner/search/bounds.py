@@ -1,0 +1,85 @@
+"""Bounds: what no schedule can beat - most requests per second of a replica, least latency of a request. No simulation.
+
+The capacity bound comes from the replica's own price table, so it bounds the simulator, not nature; the physical floor
+(weights over bandwidth, FLOP over peak) is for words when nothing can meet an SLO.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.perf.hardware import Hardware
+from planner.search.space import Candidate
+from planner.spec.counting import active_parameters
+from planner.spec.model import Model
+from planner.spec.precision import BYTES_PER_WEIGHT
+from planner.spec.requests import Requests
+from planner.spec.step import Replica, StepCost
+
+
+def capacity_bound(replica: Replica, requests: Requests, role: str) -> float:
+    """Requests per second of one replica that no batching can exceed, for traffic like `requests`."""
+    busy_s = 0.0
+    if role != "decode":
+        busy_s += prefill_floor_s(replica.cost, requests)
+    if role != "prefill":
+        busy_s += decode_floor_s(replica, requests)
+    return len(requests) / busy_s if busy_s > 0 else np.inf
+
+
+def prefill_floor_s(cost: StepCost, requests: Requests) -> float:
+    """Least time to prefill all requests: every token at the cheapest slope of the linear part, every pair once.
+
+    A chunk of q tokens adds at least q times the least slope; windows are taken to save all pairs (a lower bound).
+    """
+    slope = float(np.min(np.diff(cost.linear_s))) / cost.linear_stride if len(cost.linear_s) > 1 else 0.0
+    prompt = requests.input_tokens.astype(float)
+    pairs = float(np.sum(prompt * (prompt + 1) / 2))
+    return max(slope, 0.0) * float(prompt.sum()) + cost.pair_s * pairs
+
+
+def decode_floor_s(replica: Replica, requests: Requests) -> float:
+    """Least time to decode all requests: the better of two bounds on steps.
+
+    Each decode token costs at least min over n of decode_s[n] / n; and the steps are at least as many as the cache and
+    the batch limit demand, each costing the intercept of a line below decode_s.
+    """
+    cost, after_first = replica.cost, (requests.output_tokens - 1).astype(float)
+    tokens = float(after_first.sum())
+    context = float(np.sum(after_first * (requests.input_tokens + requests.output_tokens / 2)))
+    most = min(replica.max_seqs, len(cost.decode_s) - 1)
+    n = np.arange(1, most + 1)
+    batch_s = cost.decode_s[1 : most + 1]
+    reading_s = float(np.min(cost.decode_context_s[1 : most + 1])) * context
+    cache = replica.kv_blocks * replica.block_tokens
+    steps = max(context / cache if cache else 0.0, tokens / most)
+    slope = max((batch_s[-1] - batch_s[0]) / most, 0.0)
+    intercept = max(float(np.min(batch_s - slope * n)), 0.0)
+    return reading_s + max(tokens * float(np.min(batch_s / n)), steps * intercept + tokens * slope)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Least seconds that physics allows, and the term that sets it."""
+
+    seconds: float
+    term: str
+
+
+def tpot_floor(model: Model, candidate: Candidate, hardware: Hardware) -> Floor:
+    """A decode step reads the active weights once from the memories of one replica."""
+    size = active_parameters(model) * BYTES_PER_WEIGHT[candidate.weights]
+    ranks = candidate.tp * candidate.dp
+    seconds = size / (hardware.bandwidth * ranks)
+    return Floor(seconds, f"{size / 1e9:.1f} GB of active weights over {ranks} x {hardware.bandwidth / 1e12:.2f} TB/s")
+
+
+def ttft_floor(model: Model, candidate: Candidate, hardware: Hardware, input_tokens: float) -> Floor:
+    """A prompt costs two FLOP per active parameter and token on the ranks that share it."""
+    flop = 2.0 * active_parameters(model) * input_tokens
+    peak = hardware.flop_per_s(hardware.rate(candidate.weights))
+    ranks = candidate.tp * candidate.dp
+    seconds = flop / (peak * ranks)
+    return Floor(seconds, f"{flop / 1e12:.1f} TFLOP of prefill over {ranks} x {peak / 1e12:.0f} TFLOP/s")

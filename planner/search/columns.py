@@ -1,0 +1,127 @@
+"""Columns: evaluated candidates -> the solver's problem, and its selection -> a deployment. Numbers and names only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from planner.perf import energy
+from planner.perf.memory import kv_bytes_per_token
+from planner.search.demand import Load
+from planner.search.evaluate import Evaluated
+from planner.search.place import Link, cluster_graph, home_link, network, pair_bandwidth, seats
+from planner.search.problem import Bounds, Column, Group, Inventory, Path, Problem, Selection
+from planner.search.setting import Setting, Site
+from planner.spec.deployment import Deployment, Edge, Pool, Route
+from planner.tco import accelerator_idle_w, electricity_usd_per_hour, node_idle_w, node_usd_per_hour, overhead_w, wall_w
+from planner.units import render
+
+
+def problem_of(setting: Setting, columns: tuple[Evaluated, ...]) -> Problem:
+    """What the solver chooses from."""
+    limits = setting.scenario.limits
+    return Problem(
+        columns=tuple(_column(setting, one) for one in columns),
+        groups=tuple(_group(load, columns) for load in setting.loads),
+        paths=tuple(_paths(setting, columns)),
+        inventory=tuple(_inventory(site) for site in setting.sites.values()),
+        bounds=Bounds(limits.usd_per_hour, limits.power_w, limits.gpus, limits.min_replicas, limits.max_pools, limits.headroom),
+        goals=setting.scenario.objective,
+    )
+
+
+def _column(setting: Setting, one: Evaluated) -> Column:
+    c, site = one.candidate, setting.sites[one.candidate.site]
+    board, share = site.accelerator, c.gpus / site.per_node
+    empty_w = c.gpus * accelerator_idle_w(board)
+    idle_w = c.gpus * energy.idle_w(board, loaded=True) - empty_w
+    around_w = overhead_w(site.node, board, one.busy) - overhead_w(site.node, board, 0.0)
+    busy_w = max(one.accelerators_w - empty_w + share * around_w, idle_w)
+    return Column(
+        key=f"{one.load}/{c.key}", shape=c.shape, node=c.site, gpus=c.gpus, span=c.gpus // site.per_node if share > 1 else 0,
+        group=one.load, capacity=one.capacity, idle_w=wall_w(site.entry, max(idle_w, 0.0)), busy_w=wall_w(site.entry, max(busy_w, 0.0)),
+    )  # fmt: skip
+
+
+def _group(load: Load, columns: Iterable[Evaluated]) -> Group:
+    """Without a rate of its own a load asks for one replica of anything."""
+    least = min((one.capacity for one in columns if one.load == load.name), default=1.0)
+    return Group(load.name, tuple(one.name for one in load.classes), load.demand or least)
+
+
+def _inventory(site: Site) -> Inventory:
+    return Inventory(
+        node=site.name, count=site.entry.count, gpus=site.per_node, usd_per_hour=node_usd_per_hour(site.entry),
+        idle_w=wall_w(site.entry, node_idle_w(site.node, site.accelerator)),
+        usd_per_wh=electricity_usd_per_hour(site.entry, 1.0),
+    )  # fmt: skip
+
+
+def _paths(setting: Setting, columns: tuple[Evaluated, ...]) -> Iterator[Path]:
+    """Aggregated columns by themselves; prefill columns with every decode column that reads the same cache format."""
+    inputs = {load.name: load.input_tokens for load in setting.loads}
+    for i, one in enumerate(columns):
+        if one.candidate.role == "aggregated":
+            yield Path(one.load, (i,))
+        if one.candidate.role == "prefill":
+            for j, other in enumerate(columns):
+                if other.candidate.role == "decode" and other.load == one.load and other.candidate.kv == one.candidate.kv:
+                    yield Path(one.load, (i, j), _link_s(setting, one, other, inputs[one.load]))
+
+
+def _link_s(setting: Setting, source: Evaluated, target: Evaluated, input_tokens: float) -> float:
+    """Link time of an accelerator that the cache of a mean prompt takes."""
+    ends = setting.sites[source.candidate.site], setting.sites[target.candidate.site]
+    link: Link = home_link(ends[0]) if ends[0].name == ends[1].name else network(setting, *ends)
+    model = setting.models[source.candidate.model]
+    return input_tokens * kv_bytes_per_token(model, source.candidate.pool(setting)) / link.bandwidth_bytes_per_s
+
+
+def deployment_of(setting: Setting, columns: tuple[Evaluated, ...], problem: Problem, chosen: Selection) -> Deployment:
+    """Pools of the used columns, edges at the bandwidth of their real paths, routes by the share of slices."""
+    names = _names(columns, chosen.used)
+    pools = {i: columns[i].candidate.pool(setting, names[i], chosen.replicas[i]) for i in chosen.used}
+    return Deployment(
+        pools=tuple(pools.values()),
+        edges=tuple(_edges(setting, pools, problem, chosen)),
+        routes=tuple(_routes(names, problem, chosen)),
+        router=setting.scenario.engine.router,
+    )
+
+
+def _names(columns: tuple[Evaluated, ...], used: Iterable[int]) -> dict[int, str]:
+    """`chat-h100-tp4`; pools that would share a name are told apart by their formats, then by number."""
+    names: dict[int, str] = {}
+    for i in used:
+        c = columns[i].candidate
+        short = "-".join(part for part in (columns[i].load, c.site, c.cut, c.role) if part != "aggregated")
+        for name in (short, f"{short}-{c.weights}", *(f"{short}-{n}" for n in range(2, 100))):
+            if name not in names.values():
+                names[i] = name
+                break
+    return names
+
+
+def _edges(setting: Setting, pools: Mapping[int, Pool], problem: Problem, chosen: Selection) -> Iterator[Edge]:
+    split = [problem.paths[p].columns for p in sorted(chosen.slices) if len(problem.paths[p].columns) == 2]
+    if not split:
+        return
+    graph, seated = cluster_graph(setting), seats(setting, pools.values())
+    for source, target in split:
+        link = pair_bandwidth(setting, graph, seated, pools[source], pools[target])
+        yield Edge.model_validate({
+            "source": pools[source].name, "target": pools[target].name,
+            "bandwidth": render(link.bandwidth_bytes_per_s, "bandwidth"), "latency": render(link.latency_s, "time"),
+        })  # fmt: skip
+
+
+def _routes(names: Mapping[int, str], problem: Problem, chosen: Selection) -> Iterator[Route]:
+    """Each class enters the first column of its paths, in proportion to its slices there."""
+    for name in problem.classes:
+        entering: dict[int, int] = {}
+        for p, slices in sorted(chosen.slices.items()):
+            path = problem.paths[p]
+            if name in problem.group(path.group).classes:
+                entering[path.columns[0]] = entering.get(path.columns[0], 0) + slices
+        total = sum(entering.values())
+        for i, slices in sorted(entering.items()):
+            yield Route(request_class=name, pool=names[i], share=slices / total)

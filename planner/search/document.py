@@ -1,0 +1,118 @@
+"""Document: everything that the search found, as one Plan. It computes nothing that others have not found."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import version
+
+from planner import __version__
+from planner.search.choose import Choice, settle, shapes_of
+from planner.search.columns import Evaluated
+from planner.search.evaluate import Evaluation, Progress
+from planner.search.place import placement
+from planner.search.predict import Prediction, predict
+from planner.search.problem import Conflict, Problem, Reached
+from planner.search.rules import Refused
+from planner.search.select import parameters
+from planner.search.setting import Setting
+from planner.spec.plan import Evidence, Objective, Plan, Refusal, RunnerUp
+from planner.tco import usd_per_mtok
+
+PACKAGES = ("numpy", "numba", "ortools", "networkx", "pydantic")
+MOST_RUNNERS_UP = 3
+
+
+def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress: Progress) -> Plan:
+    """The plan of a choice, with its runners-up."""
+    found = predict(setting, choice.deployment, choice.seen)
+    return Plan(
+        serveplan_version=__version__,
+        packages={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        catalog_hash=setting.catalog_hash,
+        seed=setting.seed,
+        scenario=setting.scenario.model_dump(mode="json"),
+        status="optimal" if choice.selection.proven else "feasible",
+        deployment=choice.deployment,
+        pools=found.pools,
+        classes=found.classes,
+        bill=found.bill,
+        objectives=tuple(_objective(setting, reached, found) for reached in choice.selection.reached),
+        evidence=_evidence(evaluation, choice),
+        runners_up=tuple(_runners_up(setting, evaluation, choice, found, progress)),
+        placement=placement(setting, choice.deployment),
+        warnings=found.warnings,
+    )
+
+
+def _objective(setting: Setting, reached: Reached, found: Prediction) -> Objective:
+    """The goal in the unit that people use; the solver counts USD/h, watts and shares of the demand."""
+    tokens = sum(one.output_tokens_per_s for one in found.classes)
+    demand = sum(load.demand or 0.0 for load in setting.loads if len(load.classes) == 1)
+    scale = {"usd_per_mtok": usd_per_mtok(1.0, tokens), "joules_per_token": 1 / tokens, "goodput": demand}.get(reached.goal, 1.0)
+    return Objective(goal=reached.goal, value=reached.value * scale, bound=reached.bound * scale, gap=reached.gap)
+
+
+def _evidence(evaluation: Evaluation, choice: Choice) -> Evidence:
+    return Evidence(
+        enumerated=evaluation.enumerated,
+        refused=tuple(_refusals(evaluation.refused)),
+        pruned=evaluation.pruned,
+        evaluated=len(evaluation.found),
+        columns=len(evaluation.columns),
+        rounds=choice.rounds,
+        cuts=choice.cuts,
+        solver=parameters(),
+    )
+
+
+def _refusals(refused: Iterable[Refused]) -> Iterable[Refusal]:
+    listed = list(refused)
+    for rule, count in sorted(Counter(one.verdict.rule for one in listed).items()):
+        example = next(one for one in listed if one.verdict.rule == rule)
+        yield Refusal(rule=rule, count=count, example=example.candidate.key, reason=example.verdict.reason)
+
+
+def _runners_up(
+    setting: Setting, evaluation: Evaluation, choice: Choice, best: Prediction, progress: Progress
+) -> Iterable[RunnerUp]:
+    """The best plan that does not use these shapes together; then the best that also avoids that one's; and so on."""
+    columns, problem = evaluation.columns, choice.problem
+    for _ in range(MOST_RUNNERS_UP):
+        problem = replace(problem, forbidden=(*problem.forbidden, shapes_of(problem, choice.selection)))
+        other = settle(setting, columns, problem, progress)
+        if isinstance(other, Conflict):
+            return
+        choice, problem = other, other.problem
+        yield _runner_up(other, predict(setting, other.deployment, other.seen), best)
+
+
+def _runner_up(other: Choice, found: Prediction, best: Prediction) -> RunnerUp:
+    gpus = sum(pool.gpus for pool in found.pools)
+    metrics = {
+        f"{one.name}.{metric}.{statistic}": one.metrics[metric][statistic].value
+        for one in found.classes for metric in ("ttft", "tpot") for statistic in ("p50", "p95") if statistic in one.metrics[metric]
+    }  # fmt: skip
+    return RunnerUp(
+        summary=" + ".join(f"{pool.replicas} x {pool.name}" for pool in other.deployment.pools),
+        usd_per_hour=found.bill.usd_per_hour, gpus=gpus, metrics=metrics, reason=_why_not(other, found, best),
+    )  # fmt: skip
+
+
+def _why_not(other: Choice, found: Prediction, best: Prediction) -> str:
+    """By how much it loses, in the first goal that tells them apart."""
+    theirs = {"usd_per_hour": (found.bill.usd_per_hour, best.bill.usd_per_hour, "USD/h"),
+              "gpus": (sum(p.gpus for p in found.pools), sum(p.gpus for p in best.pools), "accelerators"),
+              "joules_per_token": (found.bill.joules_per_token.value, best.bill.joules_per_token.value, "J/token"),
+              "usd_per_mtok": (found.bill.usd_per_mtok.value, best.bill.usd_per_mtok.value, "USD/Mtok"),
+              "goodput": (sum(c.offered_per_s for c in found.classes), sum(c.offered_per_s for c in best.classes), "requests/s")}  # fmt: skip
+    for reached in other.selection.reached:
+        value, ours, unit = theirs[reached.goal]
+        if abs(value - ours) > 1e-6 * max(abs(ours), 1e-12):
+            return f"{reached.goal}: {value:.4g} {unit} against {ours:.4g} ({(value - ours) / ours:+.0%})"
+    return "equal in every goal; it uses more pools or accelerators"
+
+
+__all__ = ["Evaluated", "Problem", "document"]

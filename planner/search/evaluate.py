@@ -1,0 +1,204 @@
+"""Evaluate: admitted candidates -> columns of plain numbers for the solver; what cannot be in a best plan is left out early.
+
+Not the choice. Candidates are grouped into families - one load, one node type, one role - that are evaluated apart from
+each other, in any process. Within a family a candidate is dropped when replicas of the same or a dividing size carry at
+least as much per accelerator: by its bound without simulation, else by one run at the rate it would have to beat. That
+never loses the optimum of cost or accelerators, because such a replica can be exchanged for the better ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import groupby
+
+from planner.search.bounds import capacity_bound
+from planner.search.demand import Load
+from planner.search.journal import Journal, key_of
+from planner.search.measure import (
+    Capacity, at_rate, board_watts, closed_capacity, holds, job_capacity, observe, open_capacity, requests_for,
+)  # fmt: skip
+from planner.search.probe import Trial, trial
+from planner.search.rules import Refused
+from planner.search.setting import Setting
+from planner.search.space import Candidate
+from planner.search.workers import Executor
+
+Progress = Callable[[int, int, str], None]
+MOST_COUNTED = 16
+"""Up to this many replicas a column's capacity is tried at the count that the demand needs."""
+COUNTED_REQUESTS = 300
+"""Requests per replica in that trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A candidate under a load. capacity: per replica, in the unit of the demand; 0 = dropped, for `reason`.
+
+    accelerators_w, busy: mean watts of one replica's accelerators at that capacity, and the share of time it works.
+    """
+
+    candidate: Candidate
+    load: str
+    capacity: float
+    reason: str = ""
+    pruned: bool = False
+    accelerators_w: float = 0.0
+    busy: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that was looked at: candidates, refusals, and one Evaluated per admitted candidate and load."""
+
+    enumerated: int
+    refused: tuple[Refused, ...]
+    found: tuple[Evaluated, ...]
+
+    @property
+    def columns(self) -> tuple[Evaluated, ...]:
+        return tuple(one for one in self.found if one.capacity > 0)
+
+    @property
+    def pruned(self) -> int:
+        return sum(one.pruned for one in self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Candidates of one node type and role under one load."""
+
+    load: int
+    candidates: tuple[Candidate, ...]
+
+
+def evaluate(
+    admitted: Iterable[Candidate | Refused], setting: Setting, workers: Executor, journal: Journal, progress: Progress
+) -> Evaluation:
+    """Columns of all admitted candidates; families already in the journal are not simulated again."""
+    judged = tuple(admitted)
+    candidates = [one for one in judged if isinstance(one, Candidate)]
+    families = list(_families(setting, candidates))
+    total, done = sum(len(family.candidates) for family in families), 0
+    answers: dict[int, tuple[Evaluated, ...]] = {}
+    keys = [_key(setting, family) for family in families]
+    for i, key in enumerate(keys):
+        if (kept := journal.get(key)) is not None:
+            answers[i] = tuple(_read(row) for row in kept)
+    missing = [i for i in range(len(families)) if i not in answers]
+    done += sum(len(found) for found in answers.values())
+    for i, found in zip(missing, workers.map(partial(evaluate_family, setting), [families[i] for i in missing]), strict=True):
+        answers[i] = found
+        journal.put(keys[i], [asdict(one) for one in found])
+        done += len(found)
+        progress(done, total, "simulating candidates")
+    refused = tuple(one for one in judged if isinstance(one, Refused))
+    return Evaluation(len(judged), refused, tuple(one for i in range(len(families)) for one in answers[i]))
+
+
+def _families(setting: Setting, candidates: Sequence[Candidate]) -> Iterable[Family]:
+    """A load of the model, a node type, a role; split pools also by cache format, which both sides must share.
+
+    Only open loads are split into prefill and decode.
+    """
+    for number, load in enumerate(setting.loads):
+        mine = [c for c in candidates if c.model == load.model and (c.role == "aggregated" or load.kind == "open")]
+        for _, group in groupby(sorted(mine, key=_kin), key=_kin):
+            yield Family(number, tuple(group))
+
+
+def _kin(c: Candidate) -> tuple[str, str, str]:
+    return (c.site, c.role, "" if c.role == "aggregated" else c.kv)
+
+
+def _key(setting: Setting, family: Family) -> str:
+    """Everything else that an answer depends on is the journal's owner: code, catalog, scenario."""
+    return key_of({"load": setting.loads[family.load].name, "candidates": [c.key for c in family.candidates]})
+
+
+def _read(row: dict[str, object]) -> Evaluated:
+    return Evaluated(**{**row, "candidate": Candidate(**row["candidate"])})  # type: ignore[arg-type]
+
+
+def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:
+    """The family's candidates in their order; strong ones are measured first, so that weak ones fall early."""
+    load = setting.loads[family.load]
+    trials = [trial(setting, candidate, load) for candidate in family.candidates]
+    least = setting.scenario.search.requests_per_probe
+    drawn = load.draw(seed=setting.seed, requests=least)
+    bounds = [capacity_bound(t.replica, drawn, t.candidate.role) / t.candidate.gpus for t in trials]
+    order = sorted(range(len(trials)), key=lambda i: (trials[i].candidate.gpus, -bounds[i], i))
+    found: dict[int, Evaluated] = {}
+    for i in order:
+        found[i] = _evaluate(setting, trials[i], _to_beat(trials[i].candidate, found.values()))
+    best = {one.candidate for one in undominated(list(found.values()))}
+    return tuple(
+        _counted(setting, trials[i], found[i]) if found[i].candidate in best else _dominated(found[i]) for i in range(len(trials))
+    )
+
+
+def _to_beat(candidate: Candidate, found: Iterable[Evaluated]) -> float:
+    """What the same accelerators carry as replicas of a kind already measured."""
+    others = [one for one in found if one.capacity > 0 and exchangeable(one.candidate, candidate)]
+    return max((one.capacity * (candidate.gpus // one.candidate.gpus) for one in others), default=0.0)
+
+
+def exchangeable(smaller: Candidate, larger: Candidate) -> bool:
+    """Whether a replica of `larger` can always make room for whole replicas of `smaller`."""
+    if smaller.gpus == larger.gpus:
+        return True
+    return larger.gpus % smaller.gpus == 0 and smaller.gpus & (smaller.gpus - 1) == 0
+
+
+def undominated(found: Sequence[Evaluated]) -> list[Evaluated]:
+    """Columns of a family that no other makes needless; of equals the first."""
+    kept: list[Evaluated] = []
+    for one in sorted((f for f in found if f.capacity > 0), key=lambda f: (f.candidate.gpus, -f.capacity, f.candidate.key)):
+        if one.capacity > _to_beat(one.candidate, kept):
+            kept.append(one)
+    return kept
+
+
+def _dominated(one: Evaluated) -> Evaluated:
+    reason = one.reason or "other replicas of its size or smaller carry as much"
+    return replace(one, capacity=0.0, pruned=one.pruned or one.capacity > 0, reason=reason)
+
+
+def _evaluate(setting: Setting, t: Trial, above: float) -> Evaluated:
+    least = setting.scenario.search.requests_per_probe
+    capacity = measure(t, setting.seed, least, above)
+    if capacity.run is None:
+        return Evaluated(t.candidate, t.load.name, 0.0, capacity.reason, pruned=above > 0)
+    watts, busy = board_watts(t, capacity.run)
+    return Evaluated(t.candidate, t.load.name, capacity.amount, accelerators_w=watts, busy=busy)
+
+
+def measure(t: Trial, seed: int, least: int, above: float = 0.0) -> Capacity:
+    """Capacity of one replica by the kind of its load."""
+    if t.load.kind == "open":
+        return open_capacity(t, requests_for(t, seed, least), above)
+    drawn = t.load.draw(seed=seed, requests=None if t.load.kind == "job" else least)
+    return job_capacity(t, drawn) if t.load.kind == "job" else closed_capacity(t, drawn)
+
+
+def _counted(setting: Setting, t: Trial, one: Evaluated) -> Evaluated:
+    """The capacity at the count that the demand needs: several replicas share bursts, so fewer than the sum may do."""
+    demand = t.load.demand
+    if t.load.kind != "open" or not demand:
+        return one
+    count = _replicas_for(demand, one.capacity, setting.scenario.limits.headroom)
+    while 2 <= count <= MOST_COUNTED and _enough(setting, t, count - 1, demand / (1 - setting.scenario.limits.headroom)):
+        count -= 1
+        one = replace(one, capacity=demand / (1 - setting.scenario.limits.headroom) / count)
+    return one
+
+
+def _replicas_for(demand: float, capacity: float, headroom: float) -> int:
+    return -int(-demand // (capacity * (1 - headroom)))
+
+
+def _enough(setting: Setting, t: Trial, replicas: int, rate: float) -> bool:
+    drawn: Load = t.load
+    requests = drawn.draw(seed=setting.seed, requests=max(setting.scenario.search.requests_per_probe, COUNTED_REQUESTS * replicas))
+    return holds(t, observe(t, at_rate(requests, drawn.demand or 1.0, rate), replicas))

@@ -1,0 +1,151 @@
+"""Explain: why there is no plan, in the user's words and with the numbers that would do. It decides nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from planner.errors import Problem
+from planner.search.bounds import Floor, tpot_floor, ttft_floor
+from planner.search.demand import Load
+from planner.search.evaluate import Evaluated, Evaluation
+from planner.search.problem import Conflict, Need
+from planner.search.rules import Refused
+from planner.search.setting import Setting, Site
+from planner.spec.counting import total_parameters
+from planner.spec.precision import BYTES_PER_WEIGHT
+
+USABLE = 0.85
+"""Share of device memory that weights can take when room is left for buffers and some cache; for words only."""
+
+
+def no_columns(setting: Setting, evaluation: Evaluation) -> list[Problem]:
+    """Classes that no pool configuration can serve, each with the nearest reason; empty when every class has one."""
+    served = {name for load in setting.loads for name in _names(load) if _is_served(evaluation, load)}
+    problems: list[Problem] = []
+    for one in setting.scenario.classes:
+        if one.name not in served:
+            load = next(load for load in setting.loads if _names(load) == (one.name,))
+            problems += _unserved(setting, evaluation, load)
+    return problems
+
+
+def _names(load: Load) -> tuple[str, ...]:
+    return tuple(one.name for one in load.classes)
+
+
+def _is_served(evaluation: Evaluation, load: Load) -> bool:
+    mine = [one.candidate for one in evaluation.columns if one.load == load.name]
+    roles = {c.role for c in mine}
+    pairs = {c.kv for c in mine if c.role == "prefill"} & {c.kv for c in mine if c.role == "decode"}
+    return "aggregated" in roles or bool(pairs)
+
+
+def _unserved(setting: Setting, evaluation: Evaluation, load: Load) -> Iterator[Problem]:
+    found = [one for one in evaluation.found if one.load == load.name]
+    if not found:
+        yield from _nothing_legal(setting, evaluation, load)
+        return
+    yield Problem(f"no pool keeps the promises of {load.name}, whatever the load", hint=_nearest(found))
+    yield from _floors(setting, found, load)
+
+
+def _nothing_legal(setting: Setting, evaluation: Evaluation, load: Load) -> Iterator[Problem]:
+    """Every candidate was refused by a rule: say which, and when it is memory, how much hardware would hold the model."""
+    refused = [one for one in evaluation.refused if one.candidate.model == load.model]
+    counts = Counter(one.verdict.rule for one in refused)
+    for rule, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+        reason = _mildest(refused, rule).verdict.reason
+        yield Problem(f"{load.name}: {count} of {len(refused)} configurations refused by `{rule}`: {reason}")
+    if "weights-fit" in counts or "kv-fits" in counts:
+        yield from (_fewest(setting, load, site) for site in setting.sites.values())
+
+
+def _mildest(refused: list[Refused], rule: str) -> Refused:
+    """The refusal that came nearest to passing."""
+    mine = [one for one in refused if one.verdict.rule == rule]
+    return min(mine, key=lambda one: (one.verdict.numbers.get("missing_bytes", 0.0), one.candidate.key))
+
+
+def _fewest(setting: Setting, load: Load, site: Site) -> Problem:
+    """The fewest accelerators of a type that hold the weights in the smallest format allowed."""
+    model, served = setting.models[load.model], setting.scenario.models[load.model]
+    formats = served.weights or (model.native_dtype,)
+    smallest = min(formats, key=lambda name: BYTES_PER_WEIGHT[name])
+    size = total_parameters(model) * BYTES_PER_WEIGHT[smallest]
+    needed = math.ceil(size / (site.accelerator.memory_bytes * USABLE))
+    what = (
+        f"{model.name} has {size / 1e9:,.0f} GB of {smallest} weights: at least {needed} x {site.accelerator.name} "
+        f"({site.accelerator.memory_bytes / 1e9:.0f} GB each) could hold it, the fleet has {site.gpus}"
+    )
+    more = math.ceil(needed / site.per_node) - site.entry.count
+    return Problem(what, hint=f"{more} more nodes of {site.name}, or a narrower weight format" if more > 0 else "")
+
+
+def _nearest(found: list[Evaluated]) -> str:
+    reasons = [one.reason for one in found if one.reason]
+    return Counter(reasons).most_common(1)[0][0] if reasons else ""
+
+
+def _floors(setting: Setting, found: list[Evaluated], load: Load) -> Iterator[Problem]:
+    """Limits that no accelerator of the fleet can reach, and the term that sets the floor."""
+    for name, slo in load.slos.items():
+        limits = {metric: limit for metric, _, limit in slo.targets} | dict(slo.per_request)
+        for metric in ("ttft", "tpot"):
+            if metric in limits:
+                best = min((_floor(setting, one, load, metric) for one in found), key=lambda floor: floor.seconds)
+                what = f"{metric} of {name}: the physical floor of the fleet is {best.seconds * 1e3:.3g} ms ({best.term})"
+                judgement = "below the limit, so engine overhead and queueing break it" if best.seconds <= limits[metric] else "above the limit"
+                yield Problem(f"{what}, {judgement} of {limits[metric] * 1e3:.3g} ms")
+
+
+def _floor(setting: Setting, one: Evaluated, load: Load, metric: str) -> Floor:
+    model, hardware = setting.models[one.candidate.model], setting.sites[one.candidate.site].hardware
+    if metric == "tpot":
+        return tpot_floor(model, one.candidate, hardware)
+    return ttft_floor(model, one.candidate, hardware, load.input_tokens)
+
+
+def no_mix(setting: Setting, evaluation: Evaluation, conflict: Conflict) -> list[Problem]:
+    """Requirements that cannot hold together, each with what would do."""
+    together = " and ".join(_subject(need) for need in conflict.needs)
+    head = Problem(f"no mix of pools meets {together}" if together else "no mix of pools meets the limits")
+    return [head, *(_need(need) for need in conflict.needs if need.kind != "class"), *_demands(setting, evaluation, conflict)]
+
+
+def _subject(need: Need) -> str:
+    words = {
+        "inventory": f"the {need.limit or 0:g} nodes of {need.subject}", "gpus": f"the limit of {need.limit or 0:g} accelerators",
+        "usd_per_hour": f"the budget of {need.limit or 0:g} USD/h", "power_w": f"the power limit of {(need.limit or 0) / 1e3:g} kW",
+        "max_pools": f"at most {need.limit or 0:g} pools", "min_replicas": f"at least {need.limit or 0:g} replicas per pool",
+        "class": f"the demand of {need.subject}",
+    }  # fmt: skip
+    return words[need.kind]
+
+
+def _need(need: Need) -> Problem:
+    if need.needed is None:
+        return Problem(f"{_subject(need)}: easing this alone does not help")
+    units = {"inventory": f"{need.needed:g} nodes of {need.subject}", "usd_per_hour": f"{need.needed:.2f} USD/h",
+             "power_w": f"{need.needed / 1e3:.2f} kW", "gpus": f"{need.needed:g} accelerators", "max_pools": f"{need.needed:g} pools"}  # fmt: skip
+    return Problem(f"{_subject(need)} would have to be {units[need.kind]}")
+
+
+def _demands(setting: Setting, evaluation: Evaluation, conflict: Conflict) -> Iterator[Problem]:
+    """What the best replica of each class carries, so that the reader can redo the sum."""
+    classes = {need.subject for need in conflict.needs if need.kind == "class"}
+    for load in setting.loads:
+        mine = [one for one in evaluation.columns if one.load == load.name and one.candidate.role == "aggregated"]
+        if mine and set(_names(load)) <= classes:
+            best = max(mine, key=lambda one: one.capacity / one.candidate.gpus)
+            unit = "in flight" if load.kind == "closed" else "requests/s"
+            yield Problem(
+                f"{load.name} asks for {load.demand or 0:.4g} {unit}; a replica of {best.candidate.shape} "
+                f"({best.candidate.gpus} accelerators) carries {best.capacity:.4g}"
+            )
+
+
+def no_rounds(rounds: int, cuts: tuple[str, ...]) -> list[Problem]:
+    """The loop ended without a plan that holds."""
+    return [Problem(f"no selection held in {rounds} rounds of simulation"), *(Problem(cut) for cut in cuts[-3:])]

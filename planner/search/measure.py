@@ -1,0 +1,169 @@
+"""Measure: how much of a load one replica of a candidate carries at its promises, by simulation. Not which to measure.
+
+All probes of a load see the same requests, only sooner or later, so a pool that holds at a rate holds at lower ones and
+the largest rate is found by bisection. What is returned has been seen to hold; what fails above it is within PRECISION.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.perf.energy import joules
+from planner.search.bounds import capacity_bound
+from planner.search.probe import POOL, Trial
+from planner.sim.metrics import ClassSummary, saturated, summarise
+from planner.sim.simulate import Run, simulate
+from planner.spec.requests import Requests
+
+PRECISION = 0.01
+"""Relative width of the last bracket of a capacity."""
+WARMUP = 0.1
+"""Share of the first requests that no statistic counts: they meet an empty system."""
+LEAST = 0.02
+"""Share of the bound at which requests hardly meet each other; what fails there fails at any rate."""
+JOB_PARTS = (500, 1500)
+"""Requests of the two parts of a job from which its pace is read."""
+TURNOVERS = 5
+"""A probe lasts for at least this many times the requests in flight, else it ends before the pool is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """amount: in the unit of the load's demand; 0 with a reason when the promises break even without load."""
+
+    amount: float
+    reason: str = ""
+    run: Run | None = None
+
+
+def requests_for(trial: Trial, seed: int, least: int, replicas: int = 1) -> Requests:
+    """The load's requests, enough that the pool fills and turns over."""
+    drawn = trial.load.draw(seed=seed, requests=least)
+    if trial.load.kind != "open":
+        return drawn
+    wanted = max(least, TURNOVERS * in_flight(trial, drawn)) * replicas
+    return drawn if wanted <= len(drawn) else trial.load.draw(seed=seed, requests=wanted)
+
+
+def in_flight(trial: Trial, drawn: Requests) -> int:
+    """Most requests that one replica serves at a time: its seats, or what its capacity bound and its TPOT limit allow."""
+    limits = [limit for slo in trial.slos.values() for metric, _, limit in slo.targets if metric == "tpot"]
+    limits += [slo.per_request["tpot"] for slo in trial.slos.values() if "tpot" in slo.per_request]
+    if not limits:
+        return trial.replica.max_seqs
+    residence_s = max(limits) * float(drawn.output_tokens.mean())
+    return min(trial.replica.max_seqs, int(capacity_bound(trial.replica, drawn, trial.candidate.role) * residence_s))
+
+
+def at_rate(drawn: Requests, load_demand: float, rate: float) -> Requests:
+    """The same requests at another rate."""
+    return replace(drawn, arrival_s=drawn.arrival_s * (load_demand / rate))
+
+
+def observe(trial: Trial, requests: Requests, replicas: int = 1) -> Run:
+    return simulate(trial.deployment(replicas), trial.replicas, trial.requests(requests), warmup=WARMUP)
+
+
+def holds(trial: Trial, run: Run) -> bool:
+    """Every promise of every class kept, nobody turned away, no backlog that grows."""
+    return not saturated(run) and all(found.met for found in summarise(run, trial.slos).values())
+
+
+def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity:
+    """Requests per second of one replica; 0 when it does not reach `above`, a rate that another candidate offers."""
+    demand = trial.load.demand or 1.0
+    bound = capacity_bound(trial.replica, drawn, trial.candidate.role)
+    if above >= bound:
+        return Capacity(0.0, "its capacity bound is below that of another candidate")
+
+    def try_at(rate: float) -> Run | None:
+        run = observe(trial, at_rate(drawn, demand, rate))
+        return run if holds(trial, run) else None
+
+    floor = max(above, LEAST * bound)
+    first = try_at(floor)
+    if first is None:
+        return Capacity(0.0, "another candidate carries more" if floor == above else broken_promise(trial, drawn, floor))
+    return _bisect(try_at, floor, bound, first)
+
+
+def _bisect(try_at: Callable[[float], Run | None], low: float, high: float, held: Run) -> Capacity:
+    """Largest rate that holds between `low`, which does, and `high`, a bound; the ratio of the bracket is halved."""
+    while high / low > 1 + PRECISION:
+        middle = float(np.sqrt(low * high))
+        run = try_at(middle)
+        if run is None:
+            high = middle
+        else:
+            low, held = middle, run
+    return Capacity(low, run=held)
+
+
+def closed_capacity(trial: Trial, drawn: Requests) -> Capacity:
+    """Requests in flight that one replica carries, at most all of them."""
+    low, high, held = 0, int(trial.load.demand or 1), None
+    while low < high:
+        middle = (low + high + 1) // 2
+        run = observe(trial, replace(drawn, concurrency=middle))
+        if all(found.met for found in summarise(run, trial.slos).values()):
+            low, held = middle, run
+        else:
+            high = middle - 1
+    if held is None:
+        return Capacity(0.0, broken_promise(trial, replace(drawn, concurrency=1), 0.0))
+    return Capacity(float(low), run=held)
+
+
+def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
+    """Requests per second at which one replica's part of the job ends by the deadline (without one: at which it works).
+
+    Time is nearly affine in the size of the part; two parts give the line and the line the size that fits. The whole
+    plan is simulated with the whole job before it is believed.
+    """
+    deadline, few, many = trial.load.offered[0].deadline_s, *(min(len(drawn), n) for n in JOB_PARTS)
+    run = observe(trial, _first(drawn, many))
+    if any(not found.met for found in summarise(run, trial.slos).values()):
+        return Capacity(0.0, broken_promise(trial, _first(drawn, 1), 0.0))
+    short_s = observe(trial, _first(drawn, few)).end_s if few < many else 0.0
+    slope_s = (run.end_s - short_s) / max(many - few, 1) if few < many else run.end_s / many
+    if deadline is None:
+        return Capacity(1 / slope_s, run=run)
+    size = int(few + (deadline - short_s) / slope_s)
+    if size < 1:
+        return Capacity(0.0, f"one replica cannot finish a single request within {deadline:g} s")
+    return Capacity(size / deadline, run=run)
+
+
+def _first(drawn: Requests, n: int) -> Requests:
+    return replace(
+        drawn, arrival_s=drawn.arrival_s[:n], input_tokens=drawn.input_tokens[:n], output_tokens=drawn.output_tokens[:n],
+        class_index=drawn.class_index[:n],
+    )  # fmt: skip
+
+
+def broken_promise(trial: Trial, drawn: Requests, rate: float) -> str:
+    """Which promise breaks worst even at a low rate, in words; a floor of this candidate."""
+    run = observe(trial, at_rate(drawn, trial.load.demand or 1.0, rate) if rate else drawn)
+    worst = max((row for name, one in summarise(run, trial.slos).items() for row in _broken(trial, name, one)), default=None)
+    return worst[1] if worst else "requests are turned away: they do not fit into its memory or context"
+
+
+def _broken(trial: Trial, name: str, found: ClassSummary) -> list[tuple[float, str]]:
+    rows = []
+    for metric, statistic, limit in trial.slos[name].targets:
+        value = found.metrics[metric].values_s.get(statistic, 0.0)
+        if value > limit:
+            rows.append((value / limit, f"{metric} {statistic} of {name} is {value:.4g} s even without load, the limit is {limit:g} s"))
+    if found.attainment is not None and found.attainment < trial.slos[name].attainment:
+        rows.append((1.0, f"only {found.attainment:.1%} of {name} meet their limits even without load"))
+    return rows
+
+
+def board_watts(trial: Trial, run: Run) -> tuple[float, float]:
+    """(accelerators' watts, share of time busy) of one replica over a run of it."""
+    work = run.pools[POOL].work
+    energy = joules(work, trial.model, trial.pool(1), trial.hardware)
+    return energy.gpu_w, min(1.0, work.busy_s / work.span_s) if work.span_s else 0.0

@@ -1,0 +1,248 @@
+"""Predict: what a simulated deployment means for people - classes, pools, bill - with intervals. Not whether it is best.
+
+Intervals come from two more simulations, every step slower and faster by the relative error of its price: near
+saturation a small error of a step is a large one of a wait, and no formula says how large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.catalog import Catalog, ResolvedScenario
+from planner.perf.energy import joules
+from planner.perf.memory import memory_of
+from planner.search.confirm import Seen, replica_of, watch
+from planner.search.setting import Setting, Site, resolve
+from planner.sim.metrics import ClassSummary, Statistics
+from planner.spec.deployment import Deployment, Pool
+from planner.spec.plan import Bill, ClassPrediction, PoolPlan, SloRow, Value
+from planner.spec.scenario import Scenario
+from planner.spec.slo import METRICS, Slo
+from planner.spec.step import Replica
+from planner.tco import Share, bill, nodes_for, usd_per_hour, watts
+
+POWER_ERROR = 0.15
+"""Relative half-width of board power: the spread of the measured mixes (ML.ENERGY v3, median +- 0.15 TDP)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a deployment does under a scenario."""
+
+    deployment: Deployment
+    classes: tuple[ClassPrediction, ...]
+    pools: tuple[PoolPlan, ...]
+    bill: Bill
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The same deployment simulated as priced, with faster and with slower steps."""
+
+    middle: tuple[Seen, ...]
+    fast: tuple[Seen, ...]
+    slow: tuple[Seen, ...]
+
+
+def simulate(
+    scenario: Scenario | ResolvedScenario,
+    deployment: Deployment,
+    *,
+    catalog: Catalog | None = None,
+    folder: Path | None = None,
+    factor: float = 1.0,
+    seed: int | None = None,
+) -> Prediction:
+    """What `deployment` does under the traffic of `scenario`, times `factor`."""
+    setting = setting_of(scenario, catalog, folder, seed)
+    return predict(setting, deployment, watch(setting, deployment, factor=factor))
+
+
+def setting_of(
+    scenario: Scenario | ResolvedScenario, catalog: Catalog | None, folder: Path | None, seed: int | None = None
+) -> Setting:
+    """The scenario with its catalog entries; a resolved one brings its folder. `seed` replaces the scenario's own."""
+    if isinstance(scenario, ResolvedScenario):
+        scenario, folder = scenario.scenario, folder or scenario.folder
+    if seed is not None:
+        scenario = scenario.model_copy(update={"search": scenario.search.model_copy(update={"seed": seed})})
+    return resolve(scenario, catalog or Catalog.open(), folder or Path())
+
+
+def predict(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) -> Prediction:
+    """Words and numbers for a deployment that has been simulated (`seen`)."""
+    replicas = {pool.name: replica_of(setting, pool) for pool in deployment.pools}
+    error = max(replica.cost.rel_error for replica in replicas.values())
+    factor = seen[0].factor
+    band = Band(
+        seen,
+        watch(setting, deployment, factor=factor, slower=1 / (1 + error)),
+        watch(setting, deployment, factor=factor, slower=1 + error),
+    )
+    classes = tuple(_class(setting, one.name, band) for one in setting.scenario.classes)
+    shares = _shares(setting, deployment, seen)
+    return Prediction(
+        deployment=deployment,
+        classes=classes,
+        pools=tuple(_pool(setting, pool, replicas[pool.name], seen, shares) for pool in deployment.pools),
+        bill=_bill(tuple(shares.values()), classes, band),
+        warnings=tuple(_warnings(setting, band, replicas, error)),
+    )
+
+
+def _class(setting: Setting, name: str, band: Band) -> ClassPrediction:
+    seen, found = _of_class(band.middle, name)
+    fast, slow = _of_class(band.fast, name)[1], _of_class(band.slow, name)[1]
+    one = next(one for one in setting.scenario.classes if one.name == name)
+    offered = next(o for o in seen.part.load.offered if o.name == name)
+    rate = (offered.peak_per_s or found.requests_per_s) * (seen.factor if offered.peak_per_s else 1.0)
+    good = found.goodput_per_s if found.goodput_per_s is not None else (found.requests_per_s if found.met else 0.0)
+    completed = _completed(seen, found, rate)
+    scale = completed / found.requests_per_s if found.requests_per_s else 0.0
+    return ClassPrediction(
+        name=name,
+        model=setting.models[one.model].name,
+        offered_per_s=rate,
+        completed_per_s=completed,
+        goodput_per_s=good * scale,
+        output_tokens_per_s=found.output_tokens_per_s * scale,
+        requests=found.requests,
+        metrics={metric: _values(found.metrics[metric], fast.metrics[metric], slow.metrics[metric]) for metric in METRICS},
+        slo=tuple(_rows(one.slo, found)),
+    )
+
+
+def _of_class(seen: Iterable[Seen], name: str) -> tuple[Seen, ClassSummary]:
+    return next((one, one.summaries[name]) for one in seen if name in one.summaries)
+
+
+def _completed(seen: Seen, found: ClassSummary, rate: float) -> float:
+    """Requests per second in the steady state: an open class that keeps up completes what is offered.
+
+    The window of a finite run ends with a drain, so its own rate is a little low.
+    """
+    keeps_up = seen.part.load.kind == "open" and not seen.saturated and not found.rejected
+    return rate if keeps_up else found.requests_per_s
+
+
+def _values(middle: Statistics, fast: Statistics, slow: Statistics) -> dict[str, Value]:
+    found = {}
+    for name, value in middle.values_s.items():
+        around = [value, fast.values_s.get(name, value), slow.values_s.get(name, value)]
+        found[name] = Value(value=value, lo=min(around), hi=max(around))
+    return found
+
+
+def _rows(slo: Slo, found: ClassSummary) -> Iterable[SloRow]:
+    for metric, statistic, limit in slo.targets:
+        statistics = found.metrics[metric]
+        predicted = statistics.values_s.get(statistic, 0.0)
+        met = predicted <= limit and statistic not in statistics.bounded
+        yield SloRow(metric=metric, statistic=statistic, limit=limit, predicted=predicted, met=met)
+    if found.attainment is not None:
+        met = found.attainment >= slo.attainment
+        yield SloRow(metric="attainment", statistic="attainment", limit=slo.attainment, predicted=found.attainment, met=met)
+
+
+def _shares(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) -> dict[str, Share]:
+    """What the plan uses of each node type, whole nodes paid."""
+    shares = {}
+    for site in setting.sites.values():
+        pools = [pool for pool in deployment.pools if pool.node == site.name]
+        if pools:
+            shares[site.name] = _share(setting, site, pools, seen)
+    return shares
+
+
+def _share(setting: Setting, site: Site, pools: Sequence[Pool], seen: tuple[Seen, ...]) -> Share:
+    used = sum(pool.gpus for pool in pools)
+    energies = [_energy(setting, pool, seen) for pool in pools]
+    busy = sum(b * pool.gpus for (_, b), pool in zip(energies, pools, strict=True)) / used
+    return Share(
+        node_type=site.entry, node=site.node, accelerator=site.accelerator, nodes=float(whole_nodes(site, pools)),
+        used=float(used), accelerators_w=sum(w for w, _ in energies), busy=busy,
+    )  # fmt: skip
+
+
+def whole_nodes(site: Site, pools: Sequence[Pool]) -> int:
+    """Nodes that hold the replicas of these pools, by first fit of the larger ones first."""
+    free: list[int] = []
+    for size in sorted((p.parallelism.gpus for p in pools for _ in range(p.replicas)), reverse=True):
+        if size >= site.per_node:
+            free += [0] * nodes_for(size, site.node)
+            continue
+        place = next((i for i, room in enumerate(free) if room >= size), None)
+        if place is None:
+            free.append(site.per_node - size)
+        else:
+            free[place] -= size
+    return len(free)
+
+
+def _energy(setting: Setting, pool: Pool, seen: tuple[Seen, ...]) -> tuple[float, float]:
+    """(watts of the pool's accelerators, share of time busy)."""
+    run = next(one.run for one in seen if pool.name in one.run.pools)
+    work = run.pools[pool.name].work
+    model = next(model for model in setting.models.values() if model.name == pool.model)
+    busy = work.busy_s / (work.span_s * pool.replicas) if work.span_s else 0.0
+    return joules(work, model, pool, setting.sites[pool.node].hardware).gpu_w, min(1.0, busy)
+
+
+def _pool(setting: Setting, pool: Pool, replica: Replica, seen: tuple[Seen, ...], shares: Mapping[str, Share]) -> PoolPlan:
+    site, share = setting.sites[pool.node], shares[pool.node]
+    model = next(model for model in setting.models.values() if model.name == pool.model)
+    found = memory_of(model, pool, site.hardware, setting.profile)
+    run = next(one.run.pools[pool.name] for one in seen if pool.name in one.run.pools)
+    _, busy = _energy(setting, pool, seen)
+    part = pool.gpus / share.used
+    return PoolPlan(
+        name=pool.name, gpus=pool.gpus, nodes=share.nodes * part, weights_bytes_per_gpu=found.weights_bytes,
+        kv_bytes_per_gpu=found.kv_bytes, kv_tokens=found.kv_tokens, utilisation=busy, kv_occupancy=run.mean_blocks_share,
+        usd_per_hour=usd_per_hour(share) * part, watts=watts(share) * part, source=replica.cost.source,
+        rel_error=replica.cost.rel_error,
+    )  # fmt: skip
+
+
+def _bill(shares: tuple[Share, ...], classes: tuple[ClassPrediction, ...], band: Band) -> Bill:
+    tokens = sum(one.output_tokens_per_s for one in classes)
+    rates = [_tokens_per_s(seen, classes) for seen in (band.middle, band.fast, band.slow)]
+    middle = rates[0] or 1.0
+    rate = Value(value=tokens, lo=tokens * min(rates) / middle, hi=tokens * max(rates) / middle)
+    return bill(shares, rate, watts_rel_error=POWER_ERROR)
+
+
+def _tokens_per_s(seen: tuple[Seen, ...], classes: tuple[ClassPrediction, ...]) -> float:
+    """Output tokens per second of all classes: what an open class is offered, else what the run made."""
+    total = 0.0
+    for one in classes:
+        part, found = _of_class(seen, one.name)
+        keeps_up = part.part.load.kind == "open" and not part.saturated
+        total += one.output_tokens_per_s if keeps_up else found.output_tokens_per_s
+    return total
+
+
+def _warnings(setting: Setting, band: Band, replicas: Mapping[str, Replica], error: float) -> Iterable[str]:
+    for one in band.middle:
+        if one.saturated:
+            yield f"{one.part.load.name}: saturated, the backlog grows"
+        for name, found in one.summaries.items():
+            if found.rejected:
+                yield f"{name}: {found.rejected} of {found.requests} requests are too long for the pool and are refused"
+    fragile = sorted({name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed})
+    if fragile:
+        yield f"if every step takes {error:.0%} longer (the pessimistic end of the 80 % interval), promises to {', '.join(fragile)} break"
+    yield from _confidence(setting, {pool.node for one in band.middle for pool in one.part.deployment.pools})
+
+
+def _confidence(setting: Setting, nodes: Iterable[str]) -> Iterable[str]:
+    """Catalog entries that the catalog itself does not trust."""
+    for name in sorted(nodes):
+        site = setting.sites[name]
+        for entry in (site.accelerator, site.node):
+            if entry.confidence == "low":
+                yield f"figures of {entry.name} have low confidence ({entry.source})"
+        if site.accelerator.behaves_like and site.accelerator.behaves_like != site.accelerator.name:
+            yield f"{site.accelerator.name} has no measured kernels; its efficiency is that of {site.accelerator.behaves_like}"
