@@ -101,20 +101,25 @@ def layers(overlays: Sequence[Path], environment: Mapping[str, str] = os.environ
 
 
 def content_hash(found: Sequence[Layer]) -> str:
-    """SHA-256 over every file of every layer: its place in the layer and its bytes."""
+    """SHA-256 over every file of every layer, also of those that other rooms read: its place and its bytes."""
     digest = hashlib.sha256()
     for layer in found:
         for part in sorted(layer.parts):
             top = layer.parts[part]
-            for path in [top] if top.is_file() else _yaml_files(top):
+            for path in [top] if top.is_file() else _files(top):
                 digest.update(f"{part}/{path.relative_to(top).as_posix()}\0".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def _yaml_files(top: Path) -> Iterator[Path]:
+    return (path for path in _files(top) if path.suffix in (".yaml", ".yml"))
+
+
+def _files(top: Path) -> Iterator[Path]:
+    """All files below a folder in a stable order, without hidden ones."""
     for folder, folders, files in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(files):
-            if file.endswith((".yaml", ".yml")) and not file.startswith("."):
+            if not file.startswith("."):
                 yield Path(folder, file)

@@ -159,3 +159,13 @@ def test_economic_figures_are_unique(catalog: Catalog) -> None:
 
 def test_the_content_hash_is_stable() -> None:
     assert Catalog.open().content_hash() == Catalog.open().content_hash()
+
+
+def test_the_content_hash_sees_every_file_and_its_place(tmp_path: Path) -> None:
+    hashes = set()
+    for name, content in (("a.yaml", b"1"), ("b.yaml", b"1"), ("b.yaml", b"2"), ("table.npz", b"2")):
+        folder = tmp_path / str(len(hashes))
+        (folder / "hardware_db" / "nodes").mkdir(parents=True)
+        (folder / "hardware_db" / "nodes" / name).write_bytes(content)
+        hashes.add(Catalog.open([folder]).content_hash())
+    assert len(hashes) == 4
