@@ -104,6 +104,7 @@ def _layers(text: Fields, traits: Traits) -> list[Layer]:
 def _layer_types(text: Fields, traits: Traits) -> list[str]:
     """One word per layer, from whichever field describes the order."""
     described = text.words("layer_types") or text.words("hybrid_pattern")
+    text.raw("full_attention_interval")  # says the same where the layers are listed
     count = text.number("layers", len(described) or None)
     if count > MOST_LAYERS:
         raise text.bad(f"{count} layers are more than {MOST_LAYERS}")
@@ -129,6 +130,8 @@ def _linear_layers(text: Fields, count: int) -> set[int]:
         return {layer - 1 for layer in layers}
     if flags := text.per_layer("attn_type_list"):
         return {index for index, flag in enumerate(flags) if not flag}
+    if interval := text.exact("full_attention_interval", 0):
+        return {index for index in range(count) if index % interval != interval - 1}
     if period := text.exact("attn_layer_period", 0):
         offset = text.exact("attn_layer_offset", 0)
         return {index for index in range(count) if index % period != offset}

@@ -25,7 +25,7 @@ def softmax(fields: Fields, traits: Traits, windowed: bool) -> SoftmaxAttention:
     norm = traits.qk_norm or (traits.optional_qk_norm if fields.raw("use_qk_norm", False) else "")
     return SoftmaxAttention(
         heads=heads,
-        kv_heads=fields.number("kv_heads", heads),
+        kv_heads=fields.number("kv_heads", _unsaid_kv_heads(fields, heads)),
         head_dim=fields.number("head_dim", traits.head_dim or hidden // heads),
         v_head_dim=fields.number("v_head_dim", 0) or None,
         window=window if windowed and window else None,
@@ -33,8 +33,14 @@ def softmax(fields: Fields, traits: Traits, windowed: bool) -> SoftmaxAttention:
         output_bias=bias and (traits.output_bias or bool(fields.get("all_bias", False))),
         qk_norm=bool(norm),
         qk_norm_full=norm == "full",
-        output_gate=bool(fields.raw("attn_output_gate", False)),
+        output_gate=bool(fields.raw("attn_output_gate", traits.output_gate)),
     )
+
+
+def _unsaid_kv_heads(fields: Fields, heads: int) -> int:
+    """One shared head with `multi_query` (but not in Falcon's newer blocks, which say how many), else one per query."""
+    single = fields.raw("multi_query", False) and not fields.raw("new_decoder_architecture", False)
+    return 1 if single else heads
 
 
 def grouped_softmax(fields: Fields, traits: Traits, heads_per_group: int) -> SoftmaxAttention:

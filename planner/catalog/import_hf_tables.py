@@ -20,7 +20,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "tied": ("tie_word_embeddings",),
     "ffn": ("dense_intermediate_size", "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "ffn_dim",
             "n_inner"),
-    "bias": ("attention_bias", "attn_bias", "qkv_bias"),
+    "bias": ("attention_bias", "attn_bias", "qkv_bias", "use_bias"),
     "all_bias": ("bias",),
     "norm_class": ("norm_class",),
     "parallel": ("parallel_residual",),
@@ -28,10 +28,10 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "use_window": ("use_sliding_window",),
     "layer_types": ("layer_types", "layers_block_type"),
     "hybrid_pattern": ("hybrid_override_pattern",),
-    "full_every": ("full_attention_interval", "sliding_window_pattern"),
+    "full_every": ("sliding_window_pattern", "_sliding_window_pattern"),
     "experts": ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts", "n_expert"),
     "top_k": ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_topk",
-              "n_expert_per_token"),
+              "n_expert_per_token", "experts_per_token"),
     "moe_inner": ("moe_intermediate_size", "moe_ffn_hidden_size"),
     "moe_hidden": ("moe_latent_size", "routed_expert_hidden_size"),
     "shared_experts": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
@@ -62,6 +62,9 @@ _HARMLESS = """
     num_nextn_predict_layers mtp_num_hidden_layers num_mtp_modules
     vision_soft_tokens_per_image image_token_index expand use_qk_norm qk_norm_type
     attention_multiplier embedding_multiplier residual_multiplier logits_scaling mla_use_nope use_cla
+    original_max_position_embeddings initial_context_length swiglu_limit logit_scale parallel_attn alibi
+    no_rope_layers no_rope_layer_interval attn_scale attn_temperature_tuning floor_scale for_llm_compressor moe_layers
+    mlp_hidden_act moe_shared_expert_overlap mtp_transformer_layers
     rope_local_base_freq router_jitter_noise num_logits_to_keep image_token_id video_token_id vision_start_token_id
     vision_end_token_id vision_token_id boi_token_index eoi_token_index mm_tokens_per_image embd_pdrop resid_pdrop
     attn_pdrop summary_type scale_attn_weights time_step_limit time_step_floor time_step_max time_step_min chunk_size
@@ -72,6 +75,10 @@ HARMLESS: frozenset[str] = frozenset(_HARMLESS.split())
 """Fields that change neither a weight count nor a cached element. Multi-token-prediction layers are not counted."""
 
 NEUTRAL: dict[str, object] = {
+    "mamba_conv_bias": True,
+    "use_conv_bias": True,
+    "mamba_proj_bias": False,
+    "use_bidirectional_attention": False,
     "hidden_size_per_layer_input": 0,
     "use_double_wide_mlp": False,
     "clip_qkv": None,
@@ -90,6 +97,7 @@ class Traits:
     bias: bool = False
     output_bias: bool = False
     """Where the attention has a bias, its output projection has one too."""
+    output_gate: bool = False
     gated: bool = True
     ffn_bias: bool = False
     norms: int = 2
@@ -143,7 +151,7 @@ FAMILIES: dict[str, Traits] = {
     "qwen3_moe": Traits(qk_norm="head"),
     "qwen3_vl_text": Traits(qk_norm="head"),
     "qwen3_vl_moe_text": Traits(qk_norm="head"),
-    "qwen3_next": Traits(qk_norm="head", shared_gate=True),
+    "qwen3_next": Traits(qk_norm="head", shared_gate=True, output_gate=True),
     "qwen3_5_text": Traits(qk_norm="head"),
     "qwen3_5_moe_text": Traits(qk_norm="head", shared_gate=True),
     "glm4_moe": Traits(bias=True, router_bias=True, optional_qk_norm="head"),

@@ -120,6 +120,32 @@ def test_windows_interleave_by_architecture_by_list_and_by_switch() -> None:
     assert {window for _, window in kv_elements_per_token(import_config(everywhere, "e"))} == {4096}
 
 
+NEXT: dict[str, Any] = {
+    "model_type": "qwen3_next", "hidden_size": 2048, "intermediate_size": 5120, "num_hidden_layers": 48,
+    "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "full_attention_interval": 4,
+    "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
+    "linear_num_value_heads": 32, "linear_value_head_dim": 128, "num_experts": 512, "num_experts_per_tok": 10,
+    "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "decoder_sparse_step": 1,
+    "mlp_only_layers": [], "vocab_size": 151936, "max_position_embeddings": 262144, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def test_linear_layers_spaced_by_an_interval() -> None:
+    model = import_config(NEXT, "qwen3-next-80b-a3b")
+    linear = [isinstance(layer.attention, LinearAttention) for layer in model.layers]
+    assert linear == [True, True, True, False] * 12
+    assert total_parameters(model) == pytest.approx(79.67e9, rel=1e-4)  # the card, without multi-token prediction
+
+
+def test_one_shared_key_value_head() -> None:
+    falcon = {
+        "model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71,
+        "multi_query": True, "parallel_attn": True, "alibi": False, "bias": False, "ffn_hidden_size": 18176,
+        "vocab_size": 65024,
+    }  # fmt: skip
+    assert total_parameters(import_config(falcon, "falcon-7b")) == 6_921_720_704
+
+
 def test_layers_that_read_an_earlier_cache_store_none() -> None:
     model = import_config(without(PLAIN, num_hidden_layers=6, num_kv_shared_layers=2), "shared")
     assert [elements for elements, _ in kv_elements_per_token(model)] == [2048.0] * 4 + [0.0] * 2
