@@ -47,6 +47,7 @@ class Multipliers(Frozen):
     attn_decode: float = Field(1.21, ge=0.5)
     moe: float = Field(0.80, ge=0.5)
     comm: float = Field(1.68, ge=0.3)
+    """Scales the latency of a collective (ranks wait for each other), not the time its bytes take."""
     prefill: float = Field(1.0, ge=0.5)
     """Scales the prefill share of a mixed step only, never the decode part."""
 

@@ -61,8 +61,11 @@ class Analytic:
         return self.bound.prefill_attention(op, tokens) / PREFILL_FLOP + self.launch_s * op.launches
 
     def collective(self, op: Collective) -> Floats:
-        """Stages inside and between the nodes overlap, so the slower one counts; their latencies add up."""
-        latency, moving = self._latency_s(op), self.times.comm * op.traffic(op.inside) / self._bus()
+        """Stages inside and between the nodes overlap, so the slower one counts; their latencies add up.
+
+        The multiplier stands for ranks that arrive late, so it scales the latency; bytes move at what fabrics measure.
+        """
+        latency, moving = self._latency_s(op), op.traffic(op.inside) / self._bus()
         if op.across > 1:
             moving = np.maximum(moving, self._outside_bytes(op) / (NIC_SHARE * self.hardware.nic))
         return np.maximum(self.bound.collective(op), latency + moving)
