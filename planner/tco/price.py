@@ -12,18 +12,20 @@ from planner.errors import BadInput, Problem
 from planner.spec.scenario import NodeType, Owned
 
 HOURS_PER_YEAR = 8760.0
+NEGLIGIBLE = 1e-12
+"""Interest over the whole life that the digits of a float cannot show."""
 
 
 def annuity_usd_per_year(own: Owned) -> float:
     """Equal yearly payments that repay the capex with interest by the end of its life, the residual value given back.
 
-    payment = (capex - residual / (1 + i)^n) * i / (1 - (1 + i)^-n); without interest the straight line.
+    payment = (capex - residual) * i / (1 - (1 + i)^-n) + residual * i; without interest the straight line.
     """
     n, i = own.amortisation_years, own.interest
-    if i == 0:
+    if n * i < NEGLIGIBLE:
         return own.capex_usd * (1 - own.residual) / n
-    discount = math.exp(-n * math.log1p(i))
-    return own.capex_usd * (1 - own.residual * discount) * i / -math.expm1(-n * math.log1p(i))
+    recovery = i / -math.expm1(-n * math.log1p(i))
+    return own.capex_usd * ((1 - own.residual) * recovery + own.residual * i)
 
 
 def node_usd_per_hour(node_type: NodeType, rent_usd_per_hour: float | None = None) -> float:

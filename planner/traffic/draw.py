@@ -114,6 +114,9 @@ def _trace_stream(one: RequestClass, folder: Path) -> Stream:
     if one.arrivals is None and recorded.arrival_s is None:
         hint = "give arrivals: rate, concurrency or all_at_once"
         raise BadInput(Problem(f"class {one.name!r}: the trace holds lengths but no times", hint=hint))
+    if one.arrivals is not None and one.trace.rate_scale != 1.0:
+        hint = "leave it out, or leave out arrivals"
+        raise BadInput(Problem(f"class {one.name!r}: rate_scale scales the trace's own times only", hint=hint))
     requests = one.requests
     if one.arrivals is not None and one.arrivals.all_at_once:
         requests = requests or len(recorded)
@@ -137,12 +140,13 @@ def _open_size(streams: Sequence[Stream]) -> int:
 
 
 def _merge(streams: Sequence[Stream], drawn: Sequence[Drawn], open_size: int, concurrency: int) -> Requests:
+    """All streams in order, cut at `open_size` open requests and at the end of a trace; jobs come at 0, hence whole."""
     arrival_s = np.concatenate([d.arrival_s for d in drawn])
     class_index = np.repeat(np.arange(len(drawn), dtype=np.int64), [len(d.arrival_s) for d in drawn])
     order = np.argsort(arrival_s, kind="stable")
     opened = np.array([stream.is_open for stream in streams])[class_index[order]]
     ends = [d.arrival_s[-1] for s, d in zip(streams, drawn, strict=True) if s.is_open and len(d.arrival_s) < open_size]
-    order = order[~opened | ((np.cumsum(opened) <= open_size) & (arrival_s[order] <= min(ends, default=np.inf)))]
+    order = order[(np.cumsum(opened) <= open_size) & (arrival_s[order] <= min(ends, default=np.inf))]
     return Requests(
         arrival_s[order],
         np.concatenate([d.input_tokens for d in drawn])[order],

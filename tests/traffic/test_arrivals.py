@@ -59,9 +59,9 @@ def test_flat_profile_is_no_profile() -> None:
 
 
 def test_gaps_that_end_exactly_on_an_edge_find_the_next_busy_step() -> None:
-    arrivals = at_rate(1.0, profile=(1.0, 0.0), profile_step="10 s")
-    times = open_loop(arrivals, np.full(4, 5.0), 1.0)
-    assert times.tolist() == pytest.approx([5.0, 20.0, 25.0, 40.0])
+    arrivals = at_rate(1.0, profile=(1.0, 0.0, 1.0, 0.0), profile_step="10 s")
+    times = open_loop(arrivals, np.full(6, 5.0), 1.0)
+    assert times.tolist() == pytest.approx([5.0, 20.0, 25.0, 40.0, 45.0, 60.0])
 
 
 @given(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from planner.errors import BadInput
 from planner.spec.requests import Requests
@@ -78,6 +79,25 @@ def test_another_class_never_changes_mine() -> None:
     assert 0 < len(mine[0]) < 400
 
 
+def test_classes_are_independent_of_each_other() -> None:
+    merged = draw([CHAT, one("twin", rate="10/s")], seed=4, folder=HERE, requests=4000)
+    (times, tokens, _), (twin_times, twin_tokens, _) = of_class(merged, 0), of_class(merged, 1)
+    n = min(len(times), len(twin_times)) - 1
+    for mine, other in ((np.diff(times)[:n], np.diff(twin_times)[:n]), (tokens[:n], twin_tokens[:n])):
+        assert abs(stats.spearmanr(mine, other).statistic) < 4 / np.sqrt(n)
+
+
+def test_gaps_tell_nothing_about_lengths() -> None:
+    """Over seeds, where a generator in common would show; nor about how far a length is from the median."""
+    traffic = load([CHAT], HERE)
+    n = 2000
+    firsts = [traffic.draw(seed=seed, requests=1) for seed in range(n)]
+    gaps = np.array([drawn.arrival_s[0] for drawn in firsts])
+    tokens = np.array([drawn.input_tokens[0] for drawn in firsts])
+    for tale in (tokens, np.abs(stats.rankdata(tokens) - n / 2)):
+        assert abs(stats.spearmanr(gaps, tale).statistic) < 4 / np.sqrt(n)
+
+
 def test_longer_draw_goes_on_where_the_shorter_ends() -> None:
     short, long = (draw([CHAT, CODE], seed=4, folder=HERE, requests=n) for n in (200, 1000))
     assert np.array_equal(long.arrival_s[:200], short.arrival_s)
@@ -100,11 +120,12 @@ def test_merged_order_and_names() -> None:
 
 
 def test_ties_are_broken_by_class_then_index(tmp_path: Path) -> None:
-    trace = traced(tmp_path, "0,11,1\n0,12,1\n5,13,1\n")
+    burst = list(range(1, 101))
+    trace = traced(tmp_path, "".join(f"0,{i},1\n" for i in burst) + "5,999,1\n")
     twin = trace.model_copy(update={"name": "u"})
     merged = draw([trace, twin], seed=0, folder=tmp_path)
-    assert merged.class_index.tolist() == [0, 0, 1, 1, 0, 1]
-    assert merged.input_tokens.tolist() == [11, 12, 11, 12, 13, 13]
+    assert merged.class_index.tolist() == [0] * 100 + [1] * 100 + [0, 1]
+    assert merged.input_tokens.tolist() == burst + burst + [999, 999]
 
 
 def test_every_class_gets_on_average_what_it_asks_for() -> None:
@@ -202,6 +223,12 @@ def test_lengths_of_a_trace_under_another_process_are_its_rows(tmp_path: Path) -
     pairs = set(zip(drawn.input_tokens.tolist(), drawn.output_tokens.tolist(), strict=True))
     assert pairs == {(11, 1), (12, 2), (13, 3)}
     assert 600 / drawn.arrival_s[-1] == pytest.approx(4.0, rel=4 / np.sqrt(600))
+
+
+def test_rate_scale_of_times_that_are_not_played_is_refused(tmp_path: Path) -> None:
+    trace = traced(tmp_path, "0,11,1\n1,12,2\n", arrivals={"rate": "4/s"}, rate_scale=2.0)
+    with pytest.raises(BadInput, match="'t': rate_scale scales the trace's own times only"):
+        draw([trace], seed=0, folder=tmp_path)
 
 
 def test_trace_without_times_needs_arrivals(tmp_path: Path) -> None:

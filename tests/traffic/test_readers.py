@@ -88,6 +88,19 @@ def test_windows_line_ends_and_no_final_newline(tmp_path: Path) -> None:
     assert len(read(write(tmp_path, MOONCAKE.strip().replace("\n", "\r\n")))) == 3
 
 
+def test_timestamps_without_a_zone_do_not_depend_on_the_clock_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, AZURE_HEAD + "2023-11-05 00:30:00,1,1\n2023-11-05 02:30:00,1,1\n")
+    monkeypatch.setenv("TZ", "America/New_York")  # clocks went back at 2:00 that night
+    time.tzset()
+    try:
+        assert read(path).span_s == 7200.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_failed_requests_of_burstgpt_are_counted_and_left_out(tmp_path: Path) -> None:
     found = read(write(tmp_path, BURST_6))
     assert (len(found), found.failed) == (2, 1)

@@ -1,6 +1,6 @@
 """Trace file -> Recorded: one file per format, chosen by name or by the columns. Not what a trace means for a plan.
 
-Files may be gzipped. A reader out of tree registers under the entry point group `serveplan.trace-reader`.
+Files may be gzipped.
 """
 
 from __future__ import annotations
