@@ -153,6 +153,27 @@ def test_a_deployment_of_random_parts(tmp_path: Path, catalog: Catalog) -> None:
         check_words(problems)
 
 
+HOSTILE = ["a\nb", "\x1b[31mred", "x" * 1000, "\u202eabc", "a: b - c", "[bold]"]
+
+
+@pytest.mark.parametrize("word", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_word_of_a_file_breaks_a_message(catalog: Catalog, word: str) -> None:
+    """Keys, names and values are shown as one short printable line, whatever stands in them."""
+    scenario = parse_yaml(FULL).data
+    scenario[word] = 1
+    scenario["classes"][0] |= {"name": word, "model": word, "preset": word, word: 1}
+    scenario["classes"][1] |= {"name": word, "slo": {word: 1}}
+    scenario["classes"][3]["trace"] = {"file": word}
+    scenario["fleet"]["nodes"][0] |= {"node": word, "name": word}
+    scenario["fleet"]["nodes"][1] |= {"price_key": word, "term": word}
+    scenario["fleet"]["nodes"][2] |= {"price_key": f"aws:{word}:{word}", "price": None}
+    scenario["engine"] |= {"name": word, "version": word}
+    problems = problems_of(lambda: parse_scenario(json.dumps(scenario), catalog, folder=HERE, file="s.yaml"))
+    assert len(problems) >= 10
+    check_words(problems)
+    assert all(str(problem).isprintable() and len(str(problem)) < 600 for problem in problems)
+
+
 def test_a_scenario_of_ten_thousand_mistakes_is_reported_whole_and_soon(catalog: Catalog) -> None:
     text = FULL + "".join(f"odd{i}: 1\n" for i in range(10_000))
     assert len(problems_of(lambda: parse_scenario(text, catalog, folder=HERE, file="s.yaml"))) == 10_000

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from pydantic import BaseModel, Field
 
 from planner.catalog import versions
-from planner.catalog.document import Document
+from planner.catalog.document import Document, quoted
 from planner.catalog.layers import FOLDERS, Layer, content_hash, layers
 from planner.catalog.prices import PriceList, Quote, TcoList, Term, quote
 from planner.catalog.validate import as_noun
@@ -142,7 +142,7 @@ class Catalog:
             raise BadInput(Problem(f"{thing} {name!r} is not in the catalog", hint=reason))
         others = [spelling for spelling, to in aliases.aliases.items() if to.casefold() in known]
         hint = _suggestion(key, known, others) or f"`serveplan catalog list {kind}` shows all {len(known)}"
-        raise BadInput(Problem(f"unknown {thing} {name!r}", hint=hint))
+        raise BadInput(Problem(f"unknown {thing} {quoted(name)}", hint=hint))
 
     def preset_has_arrivals(self, name: str) -> bool:
         """Whether a workload preset says when requests come, or only how long they are."""
@@ -158,6 +158,11 @@ class Catalog:
     def document(self, kind: str, name: str) -> Document:
         """An entry as it stands in its file, with places, for lint and for `catalog show`."""
         return _read(self._index(kind)[self.canonical(kind, name).casefold()])
+
+    def files(self, kind: str) -> tuple[Path, ...]:
+        """Files of a kind, the shipped ones first, for rooms that read them themselves (presets)."""
+        self._index(kind)
+        return tuple(path for path, _ in self._paths(kind))
 
     def content_hash(self) -> str:
         """SHA-256 of all files of all layers."""

@@ -60,7 +60,7 @@ class Document:
         text, data = "", self.data
         for step in path:
             data = _inside(data, step)
-            text += f"[{_item_name(data, step)}]" if isinstance(step, int) else f".{step}"
+            text += f"[{printable(_item_name(data, step))}]" if isinstance(step, int) else f".{printable(step)}"
         return text.removeprefix(".")
 
     def mapping(self, *path: str) -> dict[str, Any]:
@@ -77,6 +77,17 @@ class Document:
         """A problem with the part at `path`, located and named."""
         name = self.name(path)
         return Problem(f"{name}: {what}" if name else what, self.where(path, key=key), hint)
+
+
+def printable(text: str, most: int = 60) -> str:
+    """Text of a file as one short line of a message: no line breaks, no terminal codes, not endless."""
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def quoted(text: str, most: int = 60) -> str:
+    """Text of a file in quotes, on one line and not endless."""
+    return repr(text if len(text) <= most else f"{text[: most - 3]}...")
 
 
 def _item_name(item: Any, index: int) -> str:

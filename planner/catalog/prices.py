@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from planner.catalog.document import printable, quoted
 from planner.errors import BadInput, Problem, did_you_mean
 from planner.spec.base import Frozen
 from planner.spec.hardware import Price, TcoParameter
@@ -50,28 +51,32 @@ class Quote:
 def quote(prices: Sequence[Price], key: str, term: Term) -> Quote:
     """The price of `key`; without a region the newest, then the first region by name. Later `prices` replace earlier
     ones of the same instance and region, so an overlay's price counts. BadInput names what is known."""
-    provider, instance, region = _split(key)
-    same = [p for p in _latest(prices) if p.provider.casefold() == provider.casefold()]
-    if not same:
-        hint = _known(provider, {p.provider for p in prices})
-        raise BadInput(Problem(f"no prices of a provider {provider!r}", hint=hint))
-    same_instance = [p for p in same if _plain(p.instance) == _plain(instance)]
-    if not same_instance:
-        hint = did_you_mean(instance, [p.instance for p in same])
-        raise BadInput(Problem(f"no price of {provider}:{instance}", hint=hint or "`price` states one directly"))
-    here = [p for p in same_instance if region in (None, p.region)]
-    if not here:
-        regions = sorted({p.region for p in same_instance})
-        raise BadInput(
-            Problem(f"no price of {provider}:{instance} in {region}", hint=f"known regions: {', '.join(regions)}")
-        )
+    here = _listed(_latest(prices), *_split(key))
     priced = [(p, usd) for p in here if (usd := amount(p, term)) is not None]
     if not priced:
         terms = sorted({t for t in TERMS for p in here if amount(p, t) is not None})
-        raise BadInput(Problem(f"no {term} price of {key}", hint=f"known terms: {', '.join(terms)}"))
+        raise BadInput(Problem(f"no {term} price of {printable(key, 120)}", hint=f"known terms: {', '.join(terms)}"))
     newest = max(p.as_of for p, _ in priced)
     price, usd = min(((p, usd) for p, usd in priced if p.as_of == newest), key=lambda pair: pair[0].region)
     return Quote(price, term, usd)
+
+
+def _listed(prices: Sequence[Price], provider: str, instance: str, region: str | None) -> list[Price]:
+    """Prices of an instance, in all its regions without `region`; never empty."""
+    named = printable(f"{provider}:{instance}", 120)
+    same = [p for p in prices if p.provider.casefold() == provider.casefold()]
+    if not same:
+        hint = _known(provider, {p.provider for p in prices})
+        raise BadInput(Problem(f"no prices of a provider {quoted(provider)}", hint=hint))
+    same_instance = [p for p in same if _plain(p.instance) == _plain(instance)]
+    if not same_instance:
+        hint = did_you_mean(instance, [p.instance for p in same])
+        raise BadInput(Problem(f"no price of {named}", hint=hint or "`price` states one directly"))
+    here = [p for p in same_instance if region in (None, p.region)]
+    if not here:
+        regions = ", ".join(sorted({p.region for p in same_instance}))
+        raise BadInput(Problem(f"no price of {named} in {printable(str(region))}", hint=f"known regions: {regions}"))
+    return here
 
 
 def amount(price: Price, term: Term) -> float | None:
@@ -96,7 +101,7 @@ def _split(key: str) -> tuple[str, str, str | None]:
     parts = [part.strip() for part in key.split(":")]
     if len(parts) not in (2, 3) or not all(parts):
         raise BadInput(
-            Problem(f"{key!r} is not a price key", hint="write provider:instance or provider:instance:region")
+            Problem(f"{quoted(key)} is not a price key", hint="write provider:instance or provider:instance:region")
         )
     return parts[0], parts[1], parts[2] if len(parts) == 3 else None
 

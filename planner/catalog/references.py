@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from planner.catalog.catalog import Catalog
-from planner.catalog.document import Document, Path_
+from planner.catalog.document import Document, Path_, printable, quoted
 from planner.catalog.prices import TERMS
 from planner.errors import BadInput, Problem, did_you_mean
 from planner.spec.checks import twice
@@ -107,7 +107,8 @@ class References:
         """A problem when `name` is none of `known`."""
         words = [word for word in known if isinstance(word, str)]
         if isinstance(name, str) and words and name not in words:
-            self.wrong(path, f"no {what} is called {name!r}", did_you_mean(name, words) or f"known: {', '.join(words)}")
+            hint = did_you_mean(name, words) or f"known: {printable(', '.join(words), 200)}"
+            self.wrong(path, f"no {what} is called {quoted(name)}", hint)
 
     def wrong(self, path: Path_, what: str, hint: str = "") -> None:
         self.problems.append(self.document.problem(path, what, hint))
@@ -169,7 +170,7 @@ class References:
         for index in twice(words):
             key = "name" if "name" in self.document.items(*map(str, path))[index] else "node"
             hint = "" if key == "name" else "give each a `name`"
-            self.wrong((*path, index, key), f"another {thing} is called {words[index]!r} too", hint)
+            self.wrong((*path, index, key), f"another {thing} is called {quoted(str(words[index]))} too", hint)
 
     def _models(self, nodes: list[Node]) -> None:
         for key, served in self.document.mapping("models").items():
@@ -210,10 +211,12 @@ class References:
         try:
             mode = os.stat(folder / file).st_mode
         except (OSError, ValueError):
-            self.wrong(path, f"no such file: {file!r}", "" if Path(file).is_absolute() else f"looked for in {folder}/")
+            self.wrong(
+                path, f"no such file: {quoted(file)}", "" if file.startswith("/") else f"looked for in {folder}/"
+            )
             return
         if stat.S_ISDIR(mode):
-            self.wrong(path, f"{file!r} is a directory, not a file")
+            self.wrong(path, f"{quoted(file)} is a directory, not a file")
         elif not os.access(folder / file, os.R_OK):
             self.wrong(path, f"{file!r} may not be read: permission denied")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.catalog.document import quoted
 from planner.errors import BadInput, Problem, did_you_mean
 from planner.spec.engine import EngineProfile, version_tuple
 
@@ -13,12 +14,11 @@ def profile(profiles: Sequence[EngineProfile], engine: str, version: str) -> Eng
     same = [p for p in profiles if p.engine.casefold() == engine.strip().casefold()]
     if not same:
         known = sorted({p.engine for p in profiles})
-        raise BadInput(
-            Problem(f"unknown engine {engine!r}", hint=did_you_mean(engine, known) or f"known: {', '.join(known)}")
-        )
+        hint = did_you_mean(engine, known) or f"known: {', '.join(known)}"
+        raise BadInput(Problem(f"unknown engine {quoted(engine)}", hint=hint))
     found = [p for p in same if (p.covers(version) if version else p.default)]
     if not found:
-        what = f"no profile of {same[0].engine} covers version {version!r}" if version else "`version` is missing"
+        what = f"no profile of {same[0].engine} covers version {quoted(version)}" if version else "`version` is missing"
         raise BadInput(Problem(what, hint=f"known versions: {', '.join(_range(p) for p in _nearest(same, version))}"))
     return max(found, key=lambda p: version_tuple(p.since) or ())
 

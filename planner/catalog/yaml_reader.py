@@ -27,7 +27,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from planner.catalog.document import Document, Path_, Spot
+from planner.catalog.document import Document, Path_, Spot, printable
 from planner.catalog.yaml_errors import not_yaml
 from planner.errors import BadInput, Problem, Where
 
@@ -239,7 +239,7 @@ class _Builder:
         text: str = event.value
         value = math.inf if _NOT_FINITE.match(text) or len(text) > _MAX_DIGITS else float(text)
         if not math.isfinite(value):
-            self._mistake(event, self._path(), f"must be a finite number, not {_shortened(text)}", "")
+            self._mistake(event, self._path(), f"must be a finite number, not {printable(text, 40)}", "")
             return None
         if _INT.match(text):
             return int(text)
@@ -264,7 +264,3 @@ class _Builder:
 def _place_of(event: Event) -> tuple[int, int]:
     mark = event.start_mark
     return (mark.line, mark.column) if mark is not None else (0, 0)
-
-
-def _shortened(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."

@@ -80,6 +80,7 @@ def test_presets_of_an_overlay(tmp_path: Path) -> None:
     assert catalog.preset_has_arrivals("ours")
     assert not catalog.preset_has_arrivals("Theirs")
     assert {"ours", "theirs", "azure-conv-2023"} <= set(catalog.names("presets"))
+    assert [path.name for path in catalog.files("presets")] == ["presets.yaml"] * 2
 
 
 @pytest.mark.parametrize(
