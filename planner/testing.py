@@ -126,7 +126,7 @@ _PLAN: dict[str, Any] = {
             {"rule": "slo", "count": 4, "example": "h100 tp2", "reason": "tpot p95 is 91 ms at any load, limit 80 ms"},
         ],
         "pruned": 20,
-        "evaluated": 12,
+        "evaluated": 32,
         "columns": 12,
         "rounds": 1,
         "cuts": [],

@@ -57,7 +57,8 @@ class Progress:
     """Progress on stderr: a bar on a terminal, else a line every few seconds. Call it with (done, total, what)."""
 
     def __init__(self, quiet: bool = False, no_color: bool = False):
-        self._quiet, self._last_s, self._what = quiet, time.monotonic(), ""
+        self._quiet, self._last_s = quiet, time.monotonic()
+        self._what = self._line_before = ""
         self._bar = None if quiet or not sys.stderr.isatty() else _bar(no_color)
 
     def __call__(self, done: int, total: int, what: str) -> None:
@@ -67,10 +68,11 @@ class Progress:
             self._line(done, total, what)
 
     def _line(self, done: int, total: int, what: str) -> None:
-        now_s = time.monotonic()
-        if what != self._what or now_s - self._last_s >= LINE_EVERY_S or done == total:
-            self._what, self._last_s = what, now_s
-            note(f"{what}: {done}/{total}")
+        line, now_s = f"{what}: {done}/{total}", time.monotonic()
+        due = what != self._what or now_s - self._last_s >= LINE_EVERY_S or done == total
+        if due and line != self._line_before:
+            self._what, self._last_s, self._line_before = what, now_s, line
+            note(line)
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -30,7 +30,7 @@ class Run:
 
 
 def make_plan(scenario: Scenario, folder: Path, catalog: Catalog, run: Run) -> Plan:
-    """Plan a scenario; interrupted or stopped work stays in the journal."""
+    """Plan a scenario whose trace files lie in `folder`; interrupted work stays in the journal."""
     from planner.search.plan import plan
 
     with _journal(scenario, catalog, run) as journal, Progress(run.quiet, run.no_color) as progress:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import StringIO
+from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -16,40 +17,63 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.report.numbers import count, goal_text, interval, money, power, quantity, seconds, share
-from planner.spec.deployment import Pool
-from planner.spec.plan import ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
+from planner.spec.deployment import Deployment, Pool
+from planner.spec.plan import Bill, ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
 
 NARROWEST = 80
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "e2e"}
 
 
+class Outcome(Protocol):
+    """What a deployment does: a Plan has it, and so has any simulation."""
+
+    @property
+    def deployment(self) -> Deployment: ...
+    @property
+    def pools(self) -> tuple[PoolPlan, ...]: ...
+    @property
+    def classes(self) -> tuple[ClassPrediction, ...]: ...
+    @property
+    def bill(self) -> Bill: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
 def as_text(plan: Plan, width: int = 100, color: bool = False) -> str:
-    """The report as text, with ANSI colors when asked for, at least 80 columns wide."""
+    """The whole report as text, with ANSI colors when asked for, at least 80 columns wide."""
+    return _text(_plan(plan), width, color)
+
+
+def outcome_text(outcome: Outcome, width: int = 100, color: bool = False) -> str:
+    """Only what runs, what users get and what it costs."""
+    return _text(_outcome(outcome, _bill(outcome.bill)), width, color)
+
+
+def _text(parts: Iterator[RenderableType], width: int, color: bool) -> str:
     width = max(NARROWEST, width)
     console = Console(file=StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
     with console.capture() as captured:
-        console.print(render(plan))
+        console.print(Group(*parts))
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()) + "\n"
 
 
-def render(plan: Plan) -> RenderableType:
-    """The whole report as one rich renderable."""
-    return Group(*_sections(plan))
-
-
-def _sections(plan: Plan) -> Iterator[RenderableType]:
+def _plan(plan: Plan) -> Iterator[RenderableType]:
     yield from _head(plan)
-    yield from _section("What runs", _pools(plan), *_links(plan))
-    yield from _section("How the pools fare", _load_table(plan.pools))
-    for one in plan.classes:
-        yield from _section(_class_title(one), _promises(one), _percentiles(one))
-    yield from _section("What it costs", _bill(plan), _goals(plan))
+    yield from _outcome(plan, _bill(plan.bill), _goals(plan))
     yield from _section("Why this", _searched(plan), _refusals(plan))
     if plan.runners_up:
         yield from _section("Next best", _runners_up(plan))
-    if plan.warnings:
-        yield from _section("Mind", *(Text(f"! {warning}", style="yellow") for warning in plan.warnings))
+
+
+def _outcome(found: Outcome, *costs: RenderableType) -> Iterator[RenderableType]:
+    yield from _section("What runs", _pools(found), *_links(found.deployment))
+    yield from _section("How the pools fare", _load_table(found.pools))
+    for one in found.classes:
+        yield from _section(_class_title(one), _promises(one), _percentiles(one))
+    yield from _section("What it costs", *costs)
+    if found.warnings:
+        yield from _section("Mind", *(Text(f"! {warning}", style="yellow") for warning in found.warnings))
 
 
 def _section(title: str | Text, *parts: RenderableType | None) -> Iterator[RenderableType]:
@@ -78,11 +102,11 @@ def _table(*columns: str, numbers: int = 0) -> Table:
     return table
 
 
-def _pools(plan: Plan) -> Table:
+def _pools(found: Outcome) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for pool, told in zip(plan.deployment.pools, plan.pools, strict=True):
+    for pool, told in zip(found.deployment.pools, found.pools, strict=True):
         table.add_row(Text(f"{pool.replicas} x {pool.name}", style="bold"), _replica(pool, told))
     return table
 
@@ -98,14 +122,14 @@ def _replica(pool: Pool, told: PoolPlan) -> Text:
     return Text.assemble(f"{hardware}\n{model}", (f"\nstep times: {told.source}, ±{share(told.rel_error)}", "dim"))
 
 
-def _links(plan: Plan) -> Iterator[Text]:
-    for edge in plan.deployment.edges:
+def _links(deployment: Deployment) -> Iterator[Text]:
+    for edge in deployment.edges:
         yield Text(
             f"KV cache {edge.source} -> {edge.target} at {edge.bandwidth_bytes_per_s / 1e9:.4g} GB/s per replica"
         )
-    for route in plan.deployment.routes:
+    for route in deployment.routes:
         split = "" if route.share == 1 else f" ({share(route.share)})"
-        yield Text(f"{route.request_class} -> {route.pool}{split}, {plan.deployment.router}", style="dim")
+        yield Text(f"{route.request_class} -> {route.pool}{split}, {deployment.router}", style="dim")
 
 
 def _load_table(pools: tuple[PoolPlan, ...]) -> Table:
@@ -155,8 +179,7 @@ def _with_interval(value: Value) -> Text:
     return Text.assemble(seconds(value.value), ("\n" + interval(value, unit=False), "dim"))
 
 
-def _bill(plan: Plan) -> Text:
-    bill = plan.bill
+def _bill(bill: Bill) -> Text:
     mtok, joules = bill.usd_per_mtok, bill.joules_per_token
     carbon = "" if bill.kgco2_per_hour is None else f", {bill.kgco2_per_hour:.3g} kg CO2/h"
     return Text.assemble(
@@ -180,8 +203,8 @@ def _searched(plan: Plan) -> Text:
     refused = sum(r.count for r in e.refused)
     rounds = f"{e.rounds} round{'s' if e.rounds != 1 else ''} of choosing and confirming"
     looked = (
-        f"{count(e.enumerated)} candidates: {count(refused)} refused by a rule, {count(e.pruned)} pruned by a bound, "
-        f"{count(e.evaluated)} simulated; {count(e.columns)} columns, {rounds}"
+        f"{count(e.enumerated)} candidates: {count(refused)} refused by a rule; {count(e.evaluated)} evaluations, "
+        f"{count(e.pruned)} of them settled by a bound alone; {count(e.columns)} columns; {rounds}"
     )
     return Text("\n".join([looked, *(f"cut: {cut}" for cut in e.cuts)]))
 
