@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ from planner.spec.model import (
 )  # fmt: skip
 
 Floats = NDArray[np.float64]
+Op = TypeVar("Op", Gemm, Moe, Elementwise, Collective)
 Phase = Literal["decode", "prefill"]
 
 
@@ -76,7 +78,25 @@ def stage_work(model: Model, cut: Cut, stage: Stage, tokens: Tokens) -> StageWor
         if layer.ffn is not None:
             _feed(work, cut, layer.ffn, tokens, count, model)
     _ends(work, model, cut, stage, tokens)
+    work.gemms = _merged(work.gemms, lambda op: (op.n, op.k, op.weights, op.batch, op.rows[0], op.rows[-1]))
+    work.moes = _merged(work.moes, lambda op: (op.experts, op.top_k, op.width, op.inner, op.matrices))
+    work.passes = _merged(work.passes, lambda op: (op.launches, op.hbm_bytes[0], op.hbm_bytes[-1]))
+    work.messages = _merged(work.messages, lambda op: (op.kind, op.inside, op.across, op.payload[0], op.payload[-1]))
     return work
+
+
+def _merged(ops: list[Op], key: Callable[[Op], tuple[object, ...]]) -> list[Op]:
+    """One operator for each shape: layers of different kinds share most products, and pricing is the dear part.
+
+    All counts of tokens grow along the same grid, so equal ends mean equal arrays.
+    """
+    shapes: dict[tuple[object, ...], Op] = {}
+    counts: dict[tuple[object, ...], float] = {}
+    for op in ops:
+        shape = key(op)
+        shapes.setdefault(shape, op)
+        counts[shape] = counts.get(shape, 0.0) + op.count
+    return [replace(op, count=counts[shape]) for shape, op in shapes.items()]
 
 
 def _mix(work: StageWork, cut: Cut, mixer: Attention, tokens: Tokens, count: float) -> None:
