@@ -93,6 +93,13 @@ def test_pipeline_prices_the_slowest_stage(replica_of: ReplicaOf, pool_of: PoolO
     assert 0.5 < share < 0.6
 
 
+def test_context_parallel_ranks_share_prompts_and_cache(replica_of: ReplicaOf, pool_of: PoolOf) -> None:
+    one, two = (replica_of(pool_of("llama-3.1-8b", cp=cp), estimator="roofline") for cp in (1, 2))
+    assert two.cost.pair_s == pytest.approx(one.cost.pair_s / 2)
+    assert two.cost.decode_context_s[8] == pytest.approx(one.cost.decode_context_s[8] / 2)
+    assert two.kv_blocks == 2 * one.kv_blocks
+
+
 def test_decode_batches_round_up_to_captured_graphs(catalog: Catalog, replica_of: ReplicaOf, pool_of: PoolOf) -> None:
     profile = catalog.engine("vllm")
     quiet = profile.model_copy(update={"overhead": profile.overhead.model_copy(update={"per_seq_s": 0.0})})
