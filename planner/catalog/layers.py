@@ -43,7 +43,7 @@ class Layer:
         if part not in self.parts:
             return
         top = self.parts[part] / folder
-        if top.is_file():
+        if os.path.isfile(top):  # unlike Path.is_file it says no where permission is missing
             yield top
             return
         for path in _yaml_files(top):
@@ -52,7 +52,7 @@ class Layer:
 
     def alias_files(self) -> Iterator[Path]:
         for part in ("hardware_db", "model_db"):
-            if part in self.parts and (path := self.parts[part] / "aliases.yaml").is_file():
+            if part in self.parts and os.path.isfile(path := self.parts[part] / "aliases.yaml"):
                 yield path
 
     def name_of(self, path: Path) -> str:
@@ -80,13 +80,13 @@ def shipped() -> Layer:
 
 def overlay(folder: Path) -> Layer:
     """A user's catalog; BadInput when the folder holds nothing that a catalog can hold."""
-    if not folder.is_dir():
-        what = "not a folder" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):
+        what = "not a folder" if os.path.exists(folder) else "no such folder"
         raise BadInput(
             Problem(f"catalog: {what}", Where(str(folder)), "give a folder laid out like the shipped catalog")
         )
-    parts = {part: folder / part for part in PARTS if (folder / part).is_dir()}
-    if (folder / "presets.yaml").is_file():
+    parts = {part: folder / part for part in PARTS if os.path.isdir(folder / part)}
+    if os.path.isfile(folder / "presets.yaml"):
         parts["presets"] = folder / "presets.yaml"
     if not parts:
         hint = f"expected one of {', '.join(PARTS)} in it"
@@ -106,10 +106,18 @@ def content_hash(found: Sequence[Layer]) -> str:
     for layer in found:
         for part in sorted(layer.parts):
             top = layer.parts[part]
-            for path in [top] if top.is_file() else _files(top):
+            for path in [top] if os.path.isfile(top) else _files(top):
                 digest.update(f"{part}/{path.relative_to(top).as_posix()}\0".encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                digest.update(hashlib.sha256(_content(path, layer)).digest())
     return digest.hexdigest()
+
+
+def _content(path: Path, layer: Layer) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadInput(Problem(f"cannot be read: {reason}", Where(layer.name_of(path)))) from None
 
 
 def _yaml_files(top: Path) -> Iterator[Path]:

@@ -30,6 +30,8 @@ class ResolvedScenario:
     scenario: Scenario
     folder: Path
     document: Document
+    catalog: Catalog
+    """Which the names were resolved against."""
 
     @property
     def file(self) -> str:
@@ -81,7 +83,7 @@ def _resolved(document: Document, folder: Path, catalog: Catalog) -> ResolvedSce
     references = References(document, catalog)
     references.of_scenario(folder)
     found = _finished(document, scenario, (*references.problems, *problems), references)
-    return ResolvedScenario(found, folder, document)
+    return ResolvedScenario(found, folder, document, catalog)
 
 
 def _refuse_other_kinds(document: Document, wanted: str) -> None:

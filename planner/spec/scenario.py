@@ -5,7 +5,7 @@ Every later technique is one more optional block here, and leaving it out means 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
@@ -169,5 +169,14 @@ class Scenario(Frozen):
         for index in twice(nodes):
             key = "name" if self.fleet.nodes[index].name else "node"
             yield ("fleet", "nodes", index, key), f"another entry is called {nodes[index]!r} too - give each a `name`"
-        for index in twice(self.objective):
-            yield ("objective", index), "is listed twice"
+        for path, listed in self._lists():
+            yield from (((*path, index), "is listed twice") for index in twice(listed))
+
+    def _lists(self) -> Iterator[tuple[Path, Sequence[object]]]:
+        """Lists in which a repeated entry is a slip."""
+        yield ("objective",), self.objective
+        for key, served in self.models.items():
+            yield ("models", key, "weights"), served.weights
+            yield ("models", key, "kv"), served.kv
+        for field in ("tp", "pp", "dp", "ep", "max_tokens_per_step", "max_seqs", "roles"):
+            yield ("search", field), getattr(self.search, field)

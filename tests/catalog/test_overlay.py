@@ -129,6 +129,16 @@ def test_hidden_files_are_not_entries(tmp_path: Path) -> None:
     assert Catalog.open([mine]).names("nodes") == Catalog.open().names("nodes")
 
 
+def test_a_file_that_leads_nowhere_is_bad_input(tmp_path: Path) -> None:
+    mine = overlay(tmp_path, {"hardware_db/nodes/mine.yaml": NODE.format(name="mine", count=1)})
+    (mine / "hardware_db" / "nodes" / "lost.yaml").symlink_to(tmp_path / "gone.yaml")
+    catalog = Catalog.open([mine])
+    for ask in (catalog.content_hash, lambda: catalog.node("lost")):
+        with pytest.raises(BadInput, match="hardware_db/nodes/lost.yaml: (no such file|cannot be read)"):
+            ask()
+    assert catalog.node("mine").accelerators == 1
+
+
 def test_the_copy_in_a_wheel_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site-packages" / "planner"
     overlay(

@@ -78,6 +78,7 @@ def test_traces_are_found_from_the_folder_of_the_scenario(
     (only,) = resolved.scenario.classes
     assert only.trace is not None
     assert only.trace.file == "tiny_trace.csv"
+    assert resolved.catalog is catalog
     assert resolved.trace_file(only.trace).read_text().startswith("arrival_s,")
 
 
@@ -192,6 +193,8 @@ def test_units_are_read_as_si(catalog: Catalog) -> None:
         ("tp: [1, 2, 4, 8]", "tp: ¶8", "search.tp: expected a list, not 8 - write [8]"),
         ("[usd_per_hour, joules_per_token, gpus]", "¶[]", "objective: needs at least 1 entry, has 0"),
         ("joules_per_token, gpus", "¶usd_per_hour", "objective[#2]: is listed twice"),
+        ("weights: [bf16, fp8]", "weights: [bf16, ¶bf16]", "models.small.weights[#2]: is listed twice"),
+        ("tp: [1, 2, 4, 8]", "tp: [1, 2, ¶1, 8]", "search.tp[#3]: is listed twice"),
         ("headroom: 10%", "headroom: ¶100%", "limits.headroom: must be less than 1, not '100%'"),
         ("limits: {", "¶limts: {", "limts: unknown field - did you mean 'limits'?"),
     ],
