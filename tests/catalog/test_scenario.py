@@ -40,6 +40,13 @@ def test_a_resolved_scenario_survives_json(catalog: Catalog, name: str) -> None:
     assert Scenario.model_validate_json(scenario.model_dump_json()) == scenario
 
 
+@pytest.mark.parametrize("name", ["minimal", "full", "recorded"])
+def test_resolving_twice_changes_nothing(catalog: Catalog, name: str) -> None:
+    """A plan holds the resolved scenario; saved as a file it means the same, whatever prices do later."""
+    scenario = load_scenario(HERE / f"{name}.yaml", catalog).scenario
+    assert parse_scenario(scenario.model_dump_json(), catalog, folder=HERE).scenario == scenario
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_scenarios_load(catalog: Catalog, path: Path) -> None:
     if path.stem == "azure-trace" and not (SHIPPED / "../../shared/traces").is_dir():
