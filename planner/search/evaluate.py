@@ -14,12 +14,11 @@ from functools import partial
 from itertools import groupby
 
 from planner.search.bounds import capacity_bound
-from planner.search.demand import Load
 from planner.search.journal import Journal, key_of
 from planner.search.measure import (
-    Capacity, at_rate, board_watts, closed_capacity, holds, job_capacity, observe, open_capacity, requests_for,
+    Capacity, Draws, at_rate, board_watts, closed_capacity, holds, job_capacity, observe, open_capacity, probe_size,
 )  # fmt: skip
-from planner.search.probe import Trial, trial
+from planner.search.probe import Trial, trials
 from planner.search.rules import Refused
 from planner.search.setting import Setting
 from planner.search.space import Candidate
@@ -124,17 +123,18 @@ def _read(row: dict[str, object]) -> Evaluated:
 def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:
     """The family's candidates in their order; strong ones are measured first, so that weak ones fall early."""
     load = setting.loads[family.load]
-    trials = [trial(setting, candidate, load) for candidate in family.candidates]
-    least = setting.scenario.search.requests_per_probe
-    drawn = load.draw(seed=setting.seed, requests=least)
-    bounds = [capacity_bound(t.replica, drawn, t.candidate.role) / t.candidate.gpus for t in trials]
-    order = sorted(range(len(trials)), key=lambda i: (trials[i].candidate.gpus, -bounds[i], i))
+    tried = trials(setting, family.candidates, load)
+    draws = Draws(load, setting.seed)
+    drawn = draws.first(setting.scenario.search.requests_per_probe)
+    bounds = [capacity_bound(t.replica, drawn, t.candidate.role) / t.candidate.gpus for t in tried]
+    order = sorted(range(len(tried)), key=lambda i: (tried[i].candidate.gpus, -bounds[i], i))
     found: dict[int, Evaluated] = {}
     for i in order:
-        found[i] = _evaluate(setting, trials[i], _to_beat(trials[i].candidate, found.values()))
+        found[i] = _evaluate(setting, tried[i], draws, _to_beat(tried[i].candidate, found.values()))
     best = {one.candidate for one in undominated(list(found.values()))}
     return tuple(
-        _counted(setting, trials[i], found[i]) if found[i].candidate in best else _dominated(found[i]) for i in range(len(trials))
+        _counted(setting, tried[i], draws, found[i]) if found[i].candidate in best else _dominated(found[i])
+        for i in range(len(tried))
     )
 
 
@@ -165,40 +165,33 @@ def _dominated(one: Evaluated) -> Evaluated:
     return replace(one, capacity=0.0, pruned=one.pruned or one.capacity > 0, reason=reason)
 
 
-def _evaluate(setting: Setting, t: Trial, above: float) -> Evaluated:
-    least = setting.scenario.search.requests_per_probe
-    capacity = measure(t, setting.seed, least, above)
+def _evaluate(setting: Setting, t: Trial, draws: Draws, above: float) -> Evaluated:
+    capacity = measure(t, draws, setting.scenario.search.requests_per_probe, above)
     if capacity.run is None:
         return Evaluated(t.candidate, t.load.name, 0.0, capacity.reason, pruned=above > 0)
     watts, busy = board_watts(t, capacity.run)
     return Evaluated(t.candidate, t.load.name, capacity.amount, accelerators_w=watts, busy=busy)
 
 
-def measure(t: Trial, seed: int, least: int, above: float = 0.0) -> Capacity:
+def measure(t: Trial, draws: Draws, least: int, above: float = 0.0) -> Capacity:
     """Capacity of one replica by the kind of its load."""
     if t.load.kind == "open":
-        return open_capacity(t, requests_for(t, seed, least), above)
-    drawn = t.load.draw(seed=seed, requests=None if t.load.kind == "job" else least)
-    return job_capacity(t, drawn) if t.load.kind == "job" else closed_capacity(t, drawn)
+        return open_capacity(t, draws.first(probe_size(t, draws.first(least))), above)
+    return job_capacity(t, draws.whole()) if t.load.kind == "job" else closed_capacity(t, draws.first(least))
 
 
-def _counted(setting: Setting, t: Trial, one: Evaluated) -> Evaluated:
+def _counted(setting: Setting, t: Trial, draws: Draws, one: Evaluated) -> Evaluated:
     """The capacity at the count that the demand needs: several replicas share bursts, so fewer than the sum may do."""
-    demand = t.load.demand
-    if t.load.kind != "open" or not demand:
+    if t.load.kind != "open" or not t.load.demand:
         return one
-    count = _replicas_for(demand, one.capacity, setting.scenario.limits.headroom)
-    while 2 <= count <= MOST_COUNTED and _enough(setting, t, count - 1, demand / (1 - setting.scenario.limits.headroom)):
+    rate = t.load.demand / (1 - setting.scenario.limits.headroom)
+    count = -int(-rate // one.capacity)
+    while 2 <= count <= MOST_COUNTED and _enough(setting, t, draws, count - 1, rate):
         count -= 1
-        one = replace(one, capacity=demand / (1 - setting.scenario.limits.headroom) / count)
+        one = replace(one, capacity=rate / count)
     return one
 
 
-def _replicas_for(demand: float, capacity: float, headroom: float) -> int:
-    return -int(-demand // (capacity * (1 - headroom)))
-
-
-def _enough(setting: Setting, t: Trial, replicas: int, rate: float) -> bool:
-    drawn: Load = t.load
-    requests = drawn.draw(seed=setting.seed, requests=max(setting.scenario.search.requests_per_probe, COUNTED_REQUESTS * replicas))
-    return holds(t, observe(t, at_rate(requests, drawn.demand or 1.0, rate), replicas))
+def _enough(setting: Setting, t: Trial, draws: Draws, replicas: int, rate: float) -> bool:
+    requests = draws.first(max(setting.scenario.search.requests_per_probe, COUNTED_REQUESTS * replicas))
+    return holds(t, observe(t, at_rate(requests, t.load.demand or 1.0, rate), replicas, stop=True))

@@ -6,16 +6,20 @@ the largest rate is found by bisection. What is returned has been seen to hold; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.perf.energy import joules
 from planner.search.bounds import capacity_bound
+from planner.search.demand import Load
 from planner.search.probe import POOL, Trial
-from planner.sim.metrics import ClassSummary, saturated, summarise
+from planner.sim.metrics import LEVELS, ClassSummary, saturated, summarise
 from planner.sim.simulate import Run, simulate
+from planner.sim.state import RULE
 from planner.spec.requests import Requests
 
 PRECISION = 0.01
@@ -39,13 +43,29 @@ class Capacity:
     run: Run | None = None
 
 
-def requests_for(trial: Trial, seed: int, least: int, replicas: int = 1) -> Requests:
-    """The load's requests, enough that the pool fills and turns over."""
-    drawn = trial.load.draw(seed=seed, requests=least)
-    if trial.load.kind != "open":
-        return drawn
-    wanted = max(least, TURNOVERS * in_flight(trial, drawn)) * replicas
-    return drawn if wanted <= len(drawn) else trial.load.draw(seed=seed, requests=wanted)
+class Draws:
+    """The requests of a load, drawn once; a shorter draw is the beginning of a longer one."""
+
+    def __init__(self, load: Load, seed: int):
+        self._load, self._seed = load, seed
+        self._drawn: Requests | None = None
+        self._asked = 0
+
+    def first(self, n: int) -> Requests:
+        """The first n requests; fewer where a trace ends."""
+        if self._drawn is None or n > self._asked:
+            self._asked = max(n, 2 * self._asked)
+            self._drawn = self._load.draw(seed=self._seed, requests=self._asked)
+        return first(self._drawn, n)
+
+    def whole(self) -> Requests:
+        """A job, all of it."""
+        return self._load.draw(seed=self._seed)
+
+
+def probe_size(trial: Trial, drawn: Requests) -> int:
+    """Requests of a probe: those given, or more, until the pool fills and turns over."""
+    return max(len(drawn), TURNOVERS * in_flight(trial, drawn))
 
 
 def in_flight(trial: Trial, drawn: Requests) -> int:
@@ -63,13 +83,39 @@ def at_rate(drawn: Requests, load_demand: float, rate: float) -> Requests:
     return replace(drawn, arrival_s=drawn.arrival_s * (load_demand / rate))
 
 
-def observe(trial: Trial, requests: Requests, replicas: int = 1) -> Run:
-    return simulate(trial.deployment(replicas), trial.replicas, trial.requests(requests), warmup=WARMUP)
+def observe(trial: Trial, requests: Requests, replicas: int = 1, *, stop: bool = False) -> Run:
+    """The trial under these requests; with `stop` it ends as soon as a promise is broken beyond repair."""
+    rules = breaking_points(trial, requests) if stop else None
+    return simulate(trial.deployment(replicas), trial.replicas, trial.requests(requests), warmup=WARMUP, rules=rules)
+
+
+def breaking_points(trial: Trial, requests: Requests) -> NDArray[Any]:
+    """How many requests may miss each limit before its quantile or attainment surely breaks.
+
+    The type 7 quantile at level q of n values exceeds a limit for certain when more than n - 1 - floor((n - 1) q) do.
+    """
+    counted = requests.class_index[int(WARMUP * len(requests)) :]
+    rows = []
+    for number, name in enumerate(requests.class_names):
+        n, slo = int((counted == number).sum()), trial.slos[name]
+        for metric, statistic, limit in slo.targets:
+            if metric != "itl" and statistic in LEVELS:
+                rows.append(_rule(number, {metric: limit}, max(n - 1 - int((n - 1) * LEVELS[statistic]), 0)))
+        if slo.per_request:
+            rows.append(_rule(number, slo.per_request, int(n * (1 - slo.attainment) + 1e-9)))
+    return np.array(rows, RULE)
+
+
+def _rule(number: int, limits: Mapping[str, float], allowed: int) -> tuple[float, ...]:
+    ttft, tpot, itl, e2e = (limits.get(metric, np.inf) for metric in ("ttft", "tpot", "itl", "e2e"))
+    return (number, ttft, tpot, itl, e2e, allowed, 0)
 
 
 def holds(trial: Trial, run: Run) -> bool:
     """Every promise of every class kept, nobody turned away, no backlog that grows."""
-    return not saturated(run) and all(found.met for found in summarise(run, trial.slos).values())
+    if run.stopped or saturated(run):
+        return False
+    return all(found.met for found in summarise(run, trial.slos).values())
 
 
 def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity:
@@ -80,14 +126,14 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity
         return Capacity(0.0, "its capacity bound is below that of another candidate")
 
     def try_at(rate: float) -> Run | None:
-        run = observe(trial, at_rate(drawn, demand, rate))
+        run = observe(trial, at_rate(drawn, demand, rate), stop=True)
         return run if holds(trial, run) else None
 
-    floor = max(above, LEAST * bound)
-    first = try_at(floor)
-    if first is None:
-        return Capacity(0.0, "another candidate carries more" if floor == above else broken_promise(trial, drawn, floor))
-    return _bisect(try_at, floor, bound, first)
+    floor = max(above * (1 + PRECISION), LEAST * bound)
+    held = try_at(floor)
+    if held is None:
+        return Capacity(0.0, "another candidate carries more" if above else broken_promise(trial, drawn, floor))
+    return _bisect(try_at, floor, bound, held)
 
 
 def _bisect(try_at: Callable[[float], Run | None], low: float, high: float, held: Run) -> Capacity:
@@ -124,10 +170,10 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
     plan is simulated with the whole job before it is believed.
     """
     deadline, few, many = trial.load.offered[0].deadline_s, *(min(len(drawn), n) for n in JOB_PARTS)
-    run = observe(trial, _first(drawn, many))
+    run = observe(trial, first(drawn, many))
     if any(not found.met for found in summarise(run, trial.slos).values()):
-        return Capacity(0.0, broken_promise(trial, _first(drawn, 1), 0.0))
-    short_s = observe(trial, _first(drawn, few)).end_s if few < many else 0.0
+        return Capacity(0.0, broken_promise(trial, first(drawn, 1), 0.0))
+    short_s = observe(trial, first(drawn, few)).end_s if few < many else 0.0
     slope_s = (run.end_s - short_s) / max(many - few, 1) if few < many else run.end_s / many
     if deadline is None:
         return Capacity(1 / slope_s, run=run)
@@ -137,7 +183,8 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
     return Capacity(size / deadline, run=run)
 
 
-def _first(drawn: Requests, n: int) -> Requests:
+def first(drawn: Requests, n: int) -> Requests:
+    """The first n of them."""
     return replace(
         drawn, arrival_s=drawn.arrival_s[:n], input_tokens=drawn.input_tokens[:n], output_tokens=drawn.output_tokens[:n],
         class_index=drawn.class_index[:n],

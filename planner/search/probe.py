@@ -6,12 +6,13 @@ behind a prefill pool that takes no time, so that only its own speed and the KV 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.perf.hardware import Hardware
+from planner.perf.memory import memory_of
 from planner.perf.replica import build_replica
 from planner.search.demand import Load
 from planner.search.place import home_link
@@ -67,9 +68,32 @@ class Trial:
         return replace(drawn, output_tokens=np.ones_like(drawn.output_tokens)) if self.candidate.role == "prefill" else drawn
 
 
-def trial(setting: Setting, candidate: Candidate, load: Load) -> Trial:
+def trials(setting: Setting, candidates: Sequence[Candidate], load: Load) -> list[Trial]:
+    """Trials of candidates under one load; those that differ in the token budget share one price table."""
+    widest: dict[tuple[object, ...], int] = {}
+    for c in candidates:
+        widest[_priced(c)] = max(widest.get(_priced(c), 0), c.max_tokens_per_step)
+    built: dict[tuple[object, ...], Replica] = {}
+    for c in candidates:
+        if _priced(c) not in built:
+            built[_priced(c)] = _replica(setting, replace(c, max_tokens_per_step=widest[_priced(c)]))
+    return [_trial(setting, c, load, built[_priced(c)]) for c in candidates]
+
+
+def _priced(c: Candidate) -> tuple[object, ...]:
+    """What the price table depends on."""
+    return (c.model, c.site, c.tp, c.pp, c.dp, c.ep, c.weights, c.kv, c.max_seqs)
+
+
+def _replica(setting: Setting, c: Candidate) -> Replica:
+    return build_replica(setting.models[c.model], c.pool(setting), setting.sites[c.site].hardware, setting.profile)
+
+
+def _trial(setting: Setting, candidate: Candidate, load: Load, like: Replica) -> Trial:
+    """`like` was priced for a token budget at least as large; the budget changes memory, not prices."""
     model, site = setting.models[candidate.model], setting.sites[candidate.site]
-    replica = build_replica(model, candidate.pool(setting), site.hardware, setting.profile)
+    blocks = memory_of(model, candidate.pool(setting), site.hardware, setting.profile).kv_blocks
+    replica = replace(like, max_tokens_per_step=candidate.max_tokens_per_step, kv_blocks=blocks)
     slos = {name: promises_of(slo, candidate.role) for name, slo in load.slos.items()}
     link = home_link(site).bandwidth_bytes_per_s * candidate.gpus
     return Trial(candidate, load, model, site.hardware, replica, slos, setting.scenario.engine.router, link)

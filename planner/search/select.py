@@ -56,7 +56,7 @@ def select(problem: Problem) -> Selection | Conflict:
 
 
 def _with_tie_breaks(goals: tuple[str, ...]) -> tuple[str, ...]:
-    return (*goals, "tie:pools", "tie:gpus", "tie:watts", "tie:unique")
+    return (*goals, "tie:size", "tie:unique")
 
 
 class _Model:
@@ -212,8 +212,8 @@ class _Model:
         """The integer to minimise for a goal."""
         return {
             "usd_per_hour": self._usd, "usd_per_mtok": self._usd, "power_w": self._watts, "joules_per_token": self._watts,
-            "gpus": self._gpus, "goodput": lambda: -self.total, "tie:pools": lambda: sum(self.on), "tie:gpus": self._gpus,
-            "tie:watts": self._watts, "tie:unique": self._unique, "max_pools": lambda: sum(self.on),
+            "gpus": self._gpus, "goodput": lambda: -self.total, "tie:size": self._size, "tie:unique": self._unique,
+            "max_pools": lambda: sum(self.on),
         }[goal]()  # fmt: skip
 
     def _usd(self) -> Any:
@@ -223,6 +223,10 @@ class _Model:
 
     def _gpus(self) -> Any:
         return sum(column.gpus * self.n[i] for i, column in enumerate(self.problem.columns))
+
+    def _size(self) -> Any:
+        """Fewer pools, then fewer accelerators."""
+        return sum(self.on) * 1_000_000 + self._gpus()
 
     def _watts(self) -> Any:
         return self._power({item.node: float(MILLI) for item in self.problem.inventory})
@@ -326,7 +330,7 @@ def _requirements(problem: Problem) -> Iterable[tuple[str, str]]:
 
 
 def _feasible(problem: Problem, without: frozenset[tuple[str, str]]) -> bool:
-    return _Model(problem, without).optimise("tie:pools") is not None
+    return _Model(problem, without).optimise("max_pools") is not None
 
 
 def _need(problem: Problem, kind: str, subject: str, left_out: set[tuple[str, str]]) -> Need:

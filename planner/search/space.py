@@ -78,11 +78,12 @@ def _on_site(setting: Setting, key: str, served: ServedModel, model: Model, site
     scenario = setting.scenario
     cuts = tuple(_cuts(scenario, model, site))
     formats = tuple(product(served.weights or (model.native_dtype,), served.kv))
-    batches = tuple(product(_seqs(setting), _tokens(setting)))
     per_rank = setting.profile.limits_per_dp_rank
-    for role, (tp, pp, dp, ep), (weights, kv), (seqs, tokens) in product(_roles(scenario), cuts, formats, batches):
-        ranks = dp if per_rank else 1
-        yield Candidate(key, site.name, role, tp, pp, dp, ep, weights, kv, seqs * ranks, tokens * ranks)
+    for role in _roles(scenario):
+        batches = product(_seqs(setting), _tokens(setting, role))
+        for (tp, pp, dp, ep), (weights, kv), (seqs, tokens) in product(cuts, formats, tuple(batches)):
+            ranks = dp if per_rank else 1
+            yield Candidate(key, site.name, role, tp, pp, dp, ep, weights, kv, seqs * ranks, tokens * ranks)
 
 
 def _roles(scenario: Scenario) -> Iterator[str]:
@@ -119,6 +120,12 @@ def _seqs(setting: Setting) -> Iterable[int]:
     return (engine.max_seqs,) if engine.max_seqs else asked or (setting.profile.max_seqs,)
 
 
-def _tokens(setting: Setting) -> Iterable[int]:
-    engine, asked = setting.scenario.engine, setting.scenario.search.max_tokens_per_step
-    return (engine.max_tokens_per_step,) if engine.max_tokens_per_step else asked or setting.profile.max_tokens_choices
+def _tokens(setting: Setting, role: str) -> tuple[int, ...]:
+    """Token budgets. It hardly matters to a pool that only prefills, and not at all to one that only decodes."""
+    engine, asked, usual = setting.scenario.engine, setting.scenario.search.max_tokens_per_step, setting.profile
+    if engine.max_tokens_per_step:
+        return (engine.max_tokens_per_step,)
+    choices = asked or usual.max_tokens_choices
+    if role == "aggregated":
+        return tuple(choices)
+    return (choices[-1],) if role == "decode" or len(choices) == 1 else (choices[0], choices[-1])
