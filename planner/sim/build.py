@@ -17,21 +17,25 @@ from planner.sim.schedulers import SCHEDULERS
 from planner.sim.state import (
     CLOCK,
     EDGE,
+    EVENT,
     FLIGHT,
     NOBODY,
     POOL,
+    PRICE,
     QUEUE,
     REJECTED,
     REPLICA,
     REQUEST,
     RULE,
+    SEAT,
     STEP_COST,
     TABLE_COST,
+    TOTALS,
     State,
 )
 from planner.spec.deployment import Deployment
 from planner.spec.requests import Requests
-from planner.spec.step import Replica
+from planner.spec.step import Replica, StepCost
 
 GOLDEN = 0.6180339887498949
 """Fractional part of the golden ratio: k * GOLDEN mod 1 fills [0, 1) evenly for every prefix of k = 0, 1, 2, ..."""
@@ -48,9 +52,6 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
     assign_edges(request, pool, edge)
     request["state"][~admissible(request, pool, edge, kinds)] = REJECTED
     n_replicas, width, stages = len(replica), int(pool["max_seqs"].max()), int(pool["stages"].max())
-    actors = len(pool) + 3 * n_replicas
-    leaves = 1 << max(actors - 1, 1).bit_length()
-    winner = np.concatenate([np.zeros(leaves, np.int64), np.arange(leaves)])
     classes = len(requests.class_names)
     return State(
         request=request,
@@ -61,17 +62,13 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         flight=np.zeros((n_replicas, stages), FLIGHT),
         rule=np.zeros(0, RULE),
         clock=clock_record(deployment, requests),
-        running=np.zeros((n_replicas, width), np.int64),
-        batch=np.zeros((n_replicas, stages, width), np.int64),
-        chunk=np.zeros((n_replicas, stages, width), np.int64),
-        spare=np.zeros((2, width), np.int64),
+        event=event_records(len(pool) + 3 * n_replicas),
+        running=np.zeros((n_replicas, 3 * width), np.int64),
+        batch=np.zeros((n_replicas, stages, width), SEAT),
         stage_free_s=np.zeros((n_replicas, stages)),
-        when=np.full(leaves, math.inf),
-        winner=winner,
         **price_tables(kinds),
+        totals=np.zeros(classes, TOTALS),
         gap_count=np.zeros((classes, BINS), np.int64),
-        gap_sum_s=np.zeros(classes),
-        tally=np.zeros(classes, np.int64),
     )
 
 
@@ -115,9 +112,10 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
 
 def fill_prices(row: Any, kind: Replica) -> None:
     """Scalars of the price of a step."""
-    cost = kind.cost
+    cost: StepCost | TableCost = kind.cost
     if isinstance(cost, TableCost):
-        row["cost_kind"] = TABLE_COST
+        row["cost_kind"], row["bucket"] = TABLE_COST, cost.bucket
+        row["several"], row["layers"], row["per_s"] = cost.several, cost.layers, cost.per_s
         return
     row["cost_kind"] = STEP_COST
     row["linear_points"], row["linear_stride"] = max(len(cost.linear_s), 2), cost.linear_stride
@@ -126,22 +124,25 @@ def fill_prices(row: Any, kind: Replica) -> None:
     row["prefill_floor_s"], row["window"] = cost.prefill_floor_s, cost.window_tokens
 
 
-def price_tables(kinds: Sequence[Replica]) -> dict[str, NDArray[np.float64]]:
-    """Price arrays of all pools, one row each, padded with their last value."""
-    costs = [kind.cost for kind in kinds]
-    names = ("decode_s", "decode_context_s", "decode_window_s", "linear_s")
-    rows = {name: [getattr(cost, name, np.zeros(2)) for cost in costs] for name in names}
+def price_tables(kinds: Sequence[Replica]) -> dict[str, NDArray[Any]]:
+    """Price arrays of all pools, a row each, and the attention tables of the one pool that has a TableCost."""
+    costs: list[StepCost | TableCost] = [kind.cost for kind in kinds]
     tables = [cost for cost in costs if isinstance(cost, TableCost)]
     if len(tables) > 1:
         raise BadInput(Problem("one pool of a run may be priced by a TableCost"))
-    for table in tables:
-        scale = np.array([table.bucket, table.several, table.repeat, table.per_s], np.float64)
-        looked_up = (table.token, table.decode, table.prefill, scale)
-        break
-    else:
-        looked_up = (np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1)), np.zeros(4))
-    named = zip(("token_table", "decode_table", "prefill_table", "table_scale"), looked_up, strict=True)
-    return {name: padded(row) for name, row in rows.items()} | {k: np.ascontiguousarray(v) for k, v in named}
+    nothing = np.zeros((1, 1))
+    steps = [None if isinstance(cost, TableCost) else cost for cost in costs]
+    fixed = padded([np.zeros(2) if cost is None else cost.decode_s for cost in steps])
+    decode = np.zeros(fixed.shape, PRICE)
+    decode["fixed_s"] = fixed
+    decode["context_s"] = padded([np.zeros(2) if cost is None else cost.decode_context_s for cost in steps])
+    decode["window_s"] = padded([np.zeros(2) if cost is None else cost.decode_window_s for cost in steps])
+    return {
+        "decode_price": decode,
+        "linear_s": padded([cost.token if isinstance(cost, TableCost) else cost.linear_s for cost in costs]),
+        "decode_table": np.ascontiguousarray(tables[0].decode if tables else nothing, np.float64),
+        "prefill_table": np.ascontiguousarray(tables[0].prefill if tables else nothing, np.float64),
+    }
 
 
 def padded(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -150,8 +151,23 @@ def padded(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.stack([np.pad(np.asarray(row, np.float64), (0, width - len(row)), mode="edge") for row in rows])
 
 
+def event_records(actors: int) -> NDArray[Any]:
+    """No events yet; each node of the tree names the first actor below it."""
+    leaves = 1 << max(actors - 1, 1).bit_length()
+    event = np.zeros(2 * leaves, EVENT)
+    event["time_s"] = math.inf
+    event["winner"][1:] = np.concatenate([np.arange(0, leaves, leaves >> k) for k in range(leaves.bit_length())])
+    return event
+
+
 def replica_records(pool: NDArray[Any]) -> NDArray[Any]:
-    replica = np.zeros(int(pool["replicas"].sum()), REPLICA)
+    """Replicas of all pools in order, their queues and their places among the events; also numbers the pools' queues."""
+    n = int(pool["replicas"].sum())
+    replica = np.zeros(n, REPLICA)
+    replica["pull_queue"], replica["link_queue"] = np.arange(n) + n, np.arange(n) + 2 * n
+    pool["arrival_queue"] = 3 * n + np.arange(len(pool))
+    for k, actor in enumerate(("transfer_actor", "completion_actor", "formation_actor")):
+        replica[actor] = len(pool) + k * n + np.arange(n)
     replica["pool"] = np.repeat(np.arange(len(pool)), pool["replicas"])
     replica["free_blocks"] = pool["kv_blocks"][replica["pool"]]
     return replica

@@ -11,21 +11,9 @@ import math
 from planner.sim.state import State
 
 
-def transfer_actor(s: State, r: int) -> int:
-    return s.pool.shape[0] + r
-
-
-def completion_actor(s: State, r: int) -> int:
-    return s.pool.shape[0] + s.replica.shape[0] + r
-
-
-def formation_actor(s: State, r: int) -> int:
-    return s.pool.shape[0] + 2 * s.replica.shape[0] + r
-
-
 def set_event(s: State, actor: int, time_s: float) -> None:
     """The next event of `actor` is at time_s (math.inf = none)."""
-    when, winner = s.when, s.winner
+    when, winner = s.event.time_s, s.event.winner
     when[actor] = time_s
     node = (winner.shape[0] // 2 + actor) // 2
     while node >= 1:
@@ -36,10 +24,10 @@ def set_event(s: State, actor: int, time_s: float) -> None:
 
 def wake(s: State, r: int, now: float) -> None:
     """Let replica r form a batch as soon as its first pipeline stage is free, if it may have one more in flight."""
-    if s.replica.flights[r] < s.pool.stages[s.replica.pool[r]]:
-        set_event(s, formation_actor(s, r), max(now, s.stage_free_s[r, 0]))
+    if s.replica[r].flights < s.pool[s.replica[r].pool].stages:
+        set_event(s, s.replica[r].formation_actor, max(now, s.stage_free_s[r, 0]))
 
 
 def sleep(s: State, r: int) -> None:
     """Replica r forms no batch until it is woken."""
-    set_event(s, formation_actor(s, r), math.inf)
+    set_event(s, s.replica[r].formation_actor, math.inf)

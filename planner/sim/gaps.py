@@ -33,27 +33,27 @@ def bin_end_s(b: int) -> float:
 def record_gap(s: State, i: int, gap_s: float) -> None:
     """One gap of request i."""
     request = s.request
-    if gap_s > request.largest_gap_s[i]:
-        request.largest_gap_s[i] = gap_s
-    if i >= s.clock.measured_from[0]:
-        c = request.class_index[i]
+    if gap_s > request[i].largest_gap_s:
+        request[i].largest_gap_s = gap_s
+    if i >= s.clock[0].measured_from:
+        c = request[i].class_index
         s.gap_count[c, gap_bin(gap_s)] += 1
-        s.gap_sum_s[c] += gap_s
+        s.totals[c].gap_sum_s += gap_s
 
 
 def record_ramp(s: State, first_s: float, slope: float, steps: int) -> None:
-    """Gaps first + slope, first + 2 slope, ... of `steps` steps, each for the tally[c] requests of every class c."""
-    classes = s.tally.shape[0]
+    """Gaps first + slope, first + 2 slope, ... of `steps` steps, each for the `tally` requests of every class c."""
+    classes = s.totals.shape[0]
     j = 1
     while j <= steps:
         b = gap_bin(first_s + slope * j)
         last = last_in_bin(first_s, slope, j, steps, b)
         for c in range(classes):
-            s.gap_count[c, b] += s.tally[c] * (last - j + 1)
+            s.gap_count[c, b] += s.totals[c].tally * (last - j + 1)
         j = last + 1
     total = steps * first_s + slope * (steps * (steps + 1) / 2)
     for c in range(classes):
-        s.gap_sum_s[c] += s.tally[c] * total
+        s.totals[c].gap_sum_s += s.totals[c].tally * total
 
 
 def last_in_bin(first_s: float, slope: float, j: int, steps: int, b: int) -> int:

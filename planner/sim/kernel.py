@@ -49,15 +49,26 @@ def readable(s: State) -> State:
 @functools.cache
 def compiled_loop() -> Callable[[State], None]:
     """`loop.run` compiled by numba, or taken from the cache."""
-    cache = cache_dir()
-    if cache is not None:
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
-        if not any(cache.iterdir()):
-            log.info("compiling the simulator once for this version; this takes some seconds")
     import numba
 
-    # The loop allocates nothing, so reference counting (_nrt) is off: with this many arrays it costs 50 times the work.
-    return twins(lambda f: numba.njit(f, cache=cache is not None, _nrt=False))[loop.run]
+    cache = cache_dir()
+    if cache is not None and not any(cache.iterdir()):
+        log.info("compiling the simulator once for this version; this takes some seconds")
+
+    def compile_one(function: FunctionType) -> Any:
+        # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
+        # Only `run` is called from Python: the others need no wrappers and no cache of their own.
+        if function.__name__ == "run":
+            return numba.njit(function, cache=cache is not None, _nrt=False)
+        return numba.njit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+    # Numba reads the directory when it decorates, and would stamp the cache of `run` by that one file only.
+    others, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache or "")
+    try:
+        found: Callable[[State], None] = twins(compile_one)[loop.run]
+    finally:
+        numba.config.CACHE_DIR = others
+    return found
 
 
 def modules() -> list[ModuleType]:

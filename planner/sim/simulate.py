@@ -130,7 +130,7 @@ def begin(s: State) -> None:
 def chain(s: State, p: int, mine: Ints) -> None:
     """Link requests `mine`, in order, into the arrival queue of pool p."""
     start(s, int(mine[0]))
-    q = 3 * len(s.replica) + p
+    q = s.pool.arrival_queue[p]
     s.request.next[mine[:-1]] = mine[1:]
     s.request.next[mine[-1]] = NOBODY
     s.queue.tail[q], s.queue.length[q] = mine[-1], len(mine)
@@ -168,7 +168,7 @@ def run_of(s: State, deployment: Deployment, requests: Requests) -> Run:
         started=started,
         measured=(np.arange(n) >= clock["measured_from"]) & ~rejected,
         gap_count=s.gap_count,
-        gap_sum_s=s.gap_sum_s,
+        gap_sum_s=s.totals["gap_sum_s"].copy(),
         pools={spec.name: pool_run(s, p, end_s) for p, spec in enumerate(deployment.pools)},
         end_s=end_s,
         open_loop=int(clock["concurrency"]) == 0,

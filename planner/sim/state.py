@@ -50,11 +50,17 @@ REQUEST = np.dtype(
         ("copy_end_s", "f8"),
         ("transfer_s", "f8"),
         ("preemptions", "i8"),
-    ]
+    ],
+    align=True,
 )
 REPLICA = np.dtype(
     [
         ("pool", "i8"),
+        ("pull_queue", "i8"),  # queue of requests whose KV cache it shall pull
+        ("link_queue", "i8"),  # queue of copies that leave it
+        ("transfer_actor", "i8"),  # places of its next events: end of a copy, of a batch, and forming a batch
+        ("completion_actor", "i8"),
+        ("formation_actor", "i8"),
         ("free_blocks", "i8"),
         ("running", "i8"),  # length of its row in State.running
         ("moving", "i8"),  # requests whose KV cache is on its way here
@@ -83,10 +89,12 @@ REPLICA = np.dtype(
         ("pairs", "f8"),
         ("preemptions", "i8"),
         ("sent_bytes", "f8"),
-    ]
+    ],
+    align=True,
 )
 POOL = np.dtype(
     [
+        ("arrival_queue", "i8"),  # queue of requests on their way to it
         ("scheduler", "i8"),
         ("decodes", "i8"),  # the pool runs the decode phase
         ("first", "i8"),  # its replicas are first .. first + replicas - 1
@@ -112,7 +120,12 @@ POOL = np.dtype(
         ("chunk_s", "f8"),
         ("prefill_floor_s", "f8"),
         ("window", "i8"),
-    ]
+        ("bucket", "i8"),  # of a TableCost, with the next three
+        ("several", "f8"),
+        ("layers", "f8"),
+        ("per_s", "f8"),
+    ],
+    align=True,
 )
 FLIGHT = np.dtype(
     [
@@ -127,10 +140,15 @@ FLIGHT = np.dtype(
         ("chunk_tokens", "i8"),
         ("context", "i8"),  # sum of the decode contexts in the first step
         ("pairs", "i8"),
-    ]
+    ],
+    align=True,
 )
-EDGE = np.dtype([("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8")])
-QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
+EDGE = np.dtype([("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8")], align=True)
+SEAT = np.dtype([("request", "i8"), ("tokens", "i8")], align=True)
+EVENT = np.dtype([("time_s", "f8"), ("winner", "i8")], align=True)
+PRICE = np.dtype([("fixed_s", "f8"), ("context_s", "f8"), ("window_s", "f8")], align=True)
+TOTALS = np.dtype([("gap_sum_s", "f8"), ("tally", "i8")], align=True)
+QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")], align=True)
 RULE = np.dtype(
     [
         ("class_index", "i8"),
@@ -140,7 +158,8 @@ RULE = np.dtype(
         ("e2e_s", "f8"),
         ("allowed", "i8"),
         ("broken", "i8"),
-    ]
+    ],
+    align=True,
 )
 CLOCK = np.dtype(
     [
@@ -153,18 +172,20 @@ CLOCK = np.dtype(
         ("skip", "i8"),  # take steady decode steps together
         ("measured_from", "i8"),  # requests before this one stay out of the gap histogram
         ("stopped", "i8"),  # a rule is broken beyond repair
-    ]
+    ],
+    align=True,
 )
 
 
 class State(NamedTuple):
-    """Record arrays by the dtypes above; the rest int64 or float64.
+    """Record arrays by the dtypes above; the rest int64 or float64. R replicas, W widest running list.
 
-    queue: [3 R + P]: waiting per replica, pulls per replica, transfers per source replica, arrivals per pool.
-    running: [R, W] requests in the running list. batch, chunk: [R, stages, W] requests of a micro-batch and the prompt
-    tokens each computes (0 = one decode token). spare: [2, W] scratch of the schedulers. stage_free_s: [R, stages]. when: [actors] next event.
-    winner: tree over `when`. decode_s .. linear_s: [P, .] price tables. token_table .. prefill_table: TableCost.
-    gap_count: [classes, bins], gap_sum_s: [classes], tally: [classes] scratch.
+    queue [3 R + P]: waiting requests of replica r at r, then the queues that replicas and pools name.
+    event [2 x leaves]: `time_s` of actor a at a; `winner` is a tree over the actors, its root at 1, its leaves last.
+    running [R, 3 W]: the running list, then two scratch lists of W for schedulers.
+    batch [R, stages, W]: requests of a micro-batch and the prompt tokens each computes (0 = one decode token).
+    decode_price [P, batch], linear_s [P, samples]: StepCost. decode_table, prefill_table: TableCost.
+    totals [classes], gap_count [classes, bins]: gaps between tokens.
     """
 
     request: Any
@@ -175,78 +196,55 @@ class State(NamedTuple):
     flight: Any
     rule: Any
     clock: Any
+    event: Any
     running: Any
     batch: Any
-    chunk: Any
-    spare: Any
     stage_free_s: Any
-    when: Any
-    winner: Any
-    decode_s: Any
-    decode_context_s: Any
-    decode_window_s: Any
+    decode_price: Any
     linear_s: Any
-    token_table: Any
     decode_table: Any
     prefill_table: Any
-    table_scale: Any
+    totals: Any
     gap_count: Any
-    gap_sum_s: Any
-    tally: Any
-
-
-def pull_queue(s: State, r: int) -> int:
-    """Queue of requests whose KV cache replica r shall pull."""
-    return s.replica.shape[0] + r
-
-
-def link_queue(s: State, r: int) -> int:
-    """Queue of transfers that leave replica r."""
-    return 2 * s.replica.shape[0] + r
-
-
-def arrival_queue(s: State, p: int) -> int:
-    """Queue of requests on their way to pool p."""
-    return 3 * s.replica.shape[0] + p
 
 
 def push_back(s: State, q: int, i: int) -> None:
     """Append request i to queue q; a request is in at most one queue."""
     queue = s.queue
-    s.request.next[i] = NOBODY
-    if queue.length[q] == 0:
-        queue.head[q] = i
+    s.request[i].next = NOBODY
+    if queue[q].length == 0:
+        queue[q].head = i
     else:
-        s.request.next[queue.tail[q]] = i
-    queue.tail[q] = i
-    queue.length[q] += 1
+        s.request[queue[q].tail].next = i
+    queue[q].tail = i
+    queue[q].length += 1
 
 
 def push_front(s: State, q: int, i: int) -> None:
     """Put request i at the head of queue q."""
     queue = s.queue
-    s.request.next[i] = queue.head[q] if queue.length[q] > 0 else NOBODY
-    if queue.length[q] == 0:
-        queue.tail[q] = i
-    queue.head[q] = i
-    queue.length[q] += 1
+    s.request[i].next = queue[q].head if queue[q].length > 0 else NOBODY
+    if queue[q].length == 0:
+        queue[q].tail = i
+    queue[q].head = i
+    queue[q].length += 1
 
 
 def pop_front(s: State, q: int) -> int:
     """Take the head of queue q, which must not be empty."""
     queue = s.queue
-    i = queue.head[q]
-    queue.head[q] = s.request.next[i]
-    queue.length[q] -= 1
+    i = queue[q].head
+    queue[q].head = s.request[i].next
+    queue[q].length -= 1
     return int(i)
 
 
 def tick(s: State, r: int, now: float) -> None:
     """Integrate queue length, requests in the system and blocks in use of replica r up to `now`."""
     replica = s.replica
-    dt = now - replica.seen_s[r]
-    used = s.pool.kv_blocks[replica.pool[r]] - replica.free_blocks[r]
-    replica.waiting_area[r] += s.queue.length[r] * dt
-    replica.outstanding_area[r] += replica.outstanding[r] * dt
-    replica.block_area[r] += used * dt
-    replica.seen_s[r] = now
+    dt = now - replica[r].seen_s
+    used = s.pool[replica[r].pool].kv_blocks - replica[r].free_blocks
+    replica[r].waiting_area += s.queue[r].length * dt
+    replica[r].outstanding_area += replica[r].outstanding * dt
+    replica[r].block_area += used * dt
+    replica[r].seen_s = now

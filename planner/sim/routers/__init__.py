@@ -20,7 +20,7 @@ for _number, _name in enumerate(("round_robin", "least_outstanding", "random", "
 
 def choose_replica(s: State, p: int, i: int) -> int:
     """Replica of pool p that request i goes to."""
-    router = s.clock.router[0]
+    router = s.clock[0].router
     if router == 1:
         return least_outstanding(s, p, i)
     if router == 2:

@@ -6,8 +6,8 @@ from planner.sim.state import State
 
 
 def least_outstanding(s: State, p: int, i: int) -> int:
-    best = s.pool.first[p]
-    for r in range(best + 1, s.pool.first[p] + s.pool.replicas[p]):
-        if s.replica.outstanding[r] < s.replica.outstanding[best]:
+    best = s.pool[p].first
+    for r in range(best + 1, s.pool[p].first + s.pool[p].replicas):
+        if s.replica[r].outstanding < s.replica[best].outstanding:
             best = r
     return int(best)

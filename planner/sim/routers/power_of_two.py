@@ -7,12 +7,12 @@ from planner.sim.state import State
 
 
 def power_of_two(s: State, p: int, i: int) -> int:
-    n = s.pool.replicas[p]
-    one = drawn(s.request.draw_a[i], n)
+    n = s.pool[p].replicas
+    one = drawn(s.request[i].draw_a, n)
     if n == 1:
-        return int(s.pool.first[p])
-    other = (one + 1 + drawn(s.request.draw_b[i], n - 1)) % n
-    first = s.pool.first[p]
-    if s.replica.outstanding[first + other] < s.replica.outstanding[first + one]:
+        return int(s.pool[p].first)
+    other = (one + 1 + drawn(s.request[i].draw_b, n - 1)) % n
+    first = s.pool[p].first
+    if s.replica[first + other].outstanding < s.replica[first + one].outstanding:
         one = other
     return int(first + one)

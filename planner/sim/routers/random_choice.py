@@ -6,7 +6,7 @@ from planner.sim.state import State
 
 
 def random_choice(s: State, p: int, i: int) -> int:
-    return int(s.pool.first[p] + drawn(s.request.draw_a[i], s.pool.replicas[p]))
+    return int(s.pool[p].first + drawn(s.request[i].draw_a, s.pool[p].replicas))
 
 
 def drawn(draw: float, n: int) -> int:

@@ -6,6 +6,6 @@ from planner.sim.state import State
 
 
 def round_robin(s: State, p: int, i: int) -> int:
-    turn = s.pool.turn[p]
-    s.pool.turn[p] = (turn + 1) % s.pool.replicas[p]
-    return int(s.pool.first[p] + turn)
+    turn = s.pool[p].turn
+    s.pool[p].turn = (turn + 1) % s.pool[p].replicas
+    return int(s.pool[p].first + turn)

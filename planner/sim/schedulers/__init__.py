@@ -1,7 +1,7 @@
 """Schedulers: which requests a step computes, and who is admitted or preempted. Not what the step costs.
 
-A scheduler is a function (state, replica, slot, now) -> number of requests in the batch. It fills `s.batch[r, slot]` and
-`s.chunk[r, slot]` with `add`, decodes before chunks, reserves blocks through `planner.sim.kvcache`, and keeps the running
+A scheduler is a function (state, replica, slot, now) -> number of requests in the batch. It fills `s.batch[r, slot]`
+with `add`, decodes before chunks, reserves blocks through `planner.sim.kvcache`, and keeps the running
 list. To add one: write a file like `prefill_first.py`, then name it in SCHEDULERS and give it a branch in `form_batch`
 (numba cannot call through a table of functions that it can also cache).
 """
@@ -22,7 +22,7 @@ for _number, _name in enumerate(("vllm_v1", "prefill_first", "static_batch", "sa
 
 def form_batch(s: State, r: int, slot: int, now: float) -> int:
     """Let the scheduler of replica r fill the batch in `slot`; 0 when there is nothing to run."""
-    scheduler = s.pool.scheduler[s.replica.pool[r]]
+    scheduler = s.pool[s.replica[r].pool].scheduler
     if scheduler == 1:
         return prefill_first(s, r, slot, now)
     if scheduler == 2:

@@ -8,15 +8,15 @@ from planner.sim.state import State
 
 def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
     """Put request i at place n of the batch with `tokens` prompt tokens, or 0 for one decode token; n + 1."""
-    s.batch[r, slot, n] = i
-    s.chunk[r, slot, n] = tokens
+    s.batch[r, slot, n].request = i
+    s.batch[r, slot, n].tokens = tokens
     return n + 1
 
 
 def decode_share(s: State, r: int) -> int:
     """Most decodes in one micro-batch: an even share of the running list, so that every pipeline stage has work."""
-    stages = s.pool.stages[s.replica.pool[r]]
-    return int((s.replica.running[r] + stages - 1) // stages)
+    stages = s.pool[s.replica[r].pool].stages
+    return int((s.replica[r].running + stages - 1) // stages)
 
 
 def make_room(s: State, r: int, k: int, tokens: int) -> bool:
@@ -27,10 +27,10 @@ def make_room(s: State, r: int, k: int, tokens: int) -> bool:
     running, replica = s.running, s.replica
     i = running[r, k]
     while not grow(s, r, i, tokens):
-        last = running[r, replica.running[r] - 1]
-        if s.request.in_flight[last]:
+        last = running[r, replica[r].running - 1]
+        if s.request[last].in_flight:
             return False
-        replica.running[r] -= 1
+        replica[r].running -= 1
         preempt(s, r, last)
         if last == i:
             return False

@@ -13,7 +13,7 @@ from planner.sim.state import State
 
 def prefill_first(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
-    n, budget = unfinished_prompts(s, r, slot, s.pool.max_tokens[s.replica.pool[r]])
+    n, budget = unfinished_prompts(s, r, slot, s.pool[s.replica[r].pool].max_tokens)
     n = new_prompts(s, r, slot, n, budget, now)
     return n if n > 0 else decode_all(s, r, slot)
 
@@ -21,10 +21,10 @@ def prefill_first(s: State, r: int, slot: int, now: float) -> int:
 def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, int]:
     """Next chunks of prompts already begun; how many, and the budget that is left."""
     request, n = s.request, 0
-    for k in range(s.replica.running[r]):
+    for k in range(s.replica[r].running):
         i = s.running[r, k]
-        if budget > 0 and not request.prefilled[i] and not request.in_flight[i]:
-            chunk = min(request.prompt[i] - request.done[i], budget)
+        if budget > 0 and not request[i].prefilled and not request[i].in_flight:
+            chunk = min(request[i].prompt - request[i].done, budget)
             n = add(s, r, slot, n, i, chunk)
             budget -= chunk
     return n, budget
@@ -33,13 +33,13 @@ def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, i
 def new_prompts(s: State, r: int, slot: int, n: int, budget: int, now: float) -> int:
     """Admit waiting requests in order while budget, seats and blocks of the whole prompt are there."""
     request, replica = s.request, s.replica
-    seats = s.pool.max_seqs[replica.pool[r]]
-    while budget > 0 and replica.running[r] + replica.moving[r] < seats:
+    seats = s.pool[replica[r].pool].max_seqs
+    while budget > 0 and replica[r].running + replica[r].moving < seats:
         i = candidate(s, r)
-        if i < 0 or not fits(s, r, request.prompt[i]):
+        if i < 0 or not fits(s, r, request[i].prompt):
             break
-        chunk = min(request.prompt[i], budget)
-        n = add(s, r, slot, n, admit(s, r, request.prompt[i], now), chunk)
+        chunk = min(request[i].prompt, budget)
+        n = add(s, r, slot, n, admit(s, r, request[i].prompt, now), chunk)
         budget -= chunk
     return n
 
@@ -48,9 +48,9 @@ def decode_all(s: State, r: int, slot: int) -> int:
     """One decode token for every running request (an even share of them per pipeline micro-batch)."""
     request, share = s.request, decode_share(s, r)
     n = k = 0
-    while k < s.replica.running[r] and n < share:
+    while k < s.replica[r].running and n < share:
         i = s.running[r, k]
         k += 1
-        if request.prefilled[i] and not request.in_flight[i] and make_room(s, r, k - 1, request.done[i]):
+        if request[i].prefilled and not request[i].in_flight and make_room(s, r, k - 1, request[i].done):
             n = add(s, r, slot, n, i, 0)
     return n

@@ -14,72 +14,74 @@ from planner.sim.state import State
 
 def sarathi(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
-    p = s.replica.pool[r]
+    p = s.replica[r].pool
     n, aside, first, last = decodes(s, r, slot)
-    tokens, left_out = n, 0
+    tokens, left_out, width = n, 0, s.batch.shape[2]
     for k in range(aside):
-        i = s.spare[0, k]
-        chunk = min(s.request.prompt[i] - s.request.done[i], s.pool.max_tokens[p] - tokens)
+        i = s.running[r, width + k]
+        chunk = min(s.request[i].prompt - s.request[i].done, s.pool[p].max_tokens - tokens)
         if chunk > 0:
             n = add(s, r, slot, n, i, chunk)
             tokens += chunk
         else:
-            left_out = insert_by_arrival(s, left_out, i)
+            left_out = insert_by_arrival(s, r, left_out, i)
     for k in range(first, last):
-        left_out = insert_by_arrival(s, left_out, s.running[r, k])
+        left_out = insert_by_arrival(s, r, left_out, s.running[r, k])
     for k in range(left_out):
-        s.running[r, k] = s.spare[1, k]
+        s.running[r, k] = s.running[r, 2 * width + k]
     for k in range(n):
-        s.running[r, left_out + k] = s.batch[r, slot, k]
-    s.replica.running[r] = left_out + n
+        s.running[r, left_out + k] = s.batch[r, slot, k].request
+    s.replica[r].running = left_out + n
     return enter(s, r, slot, n, tokens, now)
 
 
 def decodes(s: State, r: int, slot: int) -> tuple[int, int, int, int]:
-    """Add the decodes in running order; (added, prompts set aside in spare[0], and the untouched rest first:last)."""
+    """Add the decodes in running order; (added, prompts set aside in the first scratch list, and the untouched rest first:last)."""
     request, running = s.request, s.running
-    most = s.pool.max_seqs[s.replica.pool[r]]
+    most = s.pool[s.replica[r].pool].max_seqs
+    width = s.batch.shape[2]
     n = aside = k = 0
-    last = s.replica.running[r]
+    last = s.replica[r].running
     while k < last and n < most:
         i = running[r, k]
         k += 1
-        if not request.prefilled[i]:
-            s.spare[0, aside] = i
+        if not request[i].prefilled:
+            running[r, width + aside] = i
             aside += 1
             continue
-        while s.replica.free_blocks[r] < 1 and last > k:
+        while s.replica[r].free_blocks < 1 and last > k:
             last -= 1
             preempt(s, r, running[r, last])
-        if s.replica.free_blocks[r] < 1:
+        if s.replica[r].free_blocks < 1:
             preempt(s, r, i)
             continue
-        if blocks_of(s, r, request.done[i]) > request.blocks[i]:
+        if blocks_of(s, r, request[i].done) > request[i].blocks:
             take(s, r, 1)
-            request.blocks[i] += 1
+            request[i].blocks += 1
         n = add(s, r, slot, n, i, 0)
     return n, aside, k, last
 
 
-def insert_by_arrival(s: State, n: int, i: int) -> int:
-    """Insert request i into spare[1, :n], which is sorted by number and so by arrival; n + 1."""
-    k = n
-    while k > 0 and s.spare[1, k - 1] > i:
-        s.spare[1, k] = s.spare[1, k - 1]
+def insert_by_arrival(s: State, r: int, n: int, i: int) -> int:
+    """Insert request i into the second scratch list, n long and sorted by number and so by arrival; n + 1."""
+    start = 2 * s.batch.shape[2]
+    k = start + n
+    while k > start and s.running[r, k - 1] > i:
+        s.running[r, k] = s.running[r, k - 1]
         k -= 1
-    s.spare[1, k] = i
+    s.running[r, k] = i
     return n + 1
 
 
 def enter(s: State, r: int, slot: int, n: int, tokens: int, now: float) -> int:
     """Admit waiting requests while seats, budget and blocks of the whole prompt are there."""
     request, replica = s.request, s.replica
-    p = replica.pool[r]
-    while replica.running[r] < s.pool.max_seqs[p] and n < s.pool.max_seqs[p]:
+    p = replica[r].pool
+    while replica[r].running < s.pool[p].max_seqs and n < s.pool[p].max_seqs:
         i = candidate(s, r)
-        if i < 0 or not fits(s, r, request.prompt[i]) or tokens >= s.pool.max_tokens[p]:
+        if i < 0 or not fits(s, r, request[i].prompt) or tokens >= s.pool[p].max_tokens:
             break
-        chunk = min(request.prompt[i], s.pool.max_tokens[p] - tokens)
-        n = add(s, r, slot, n, admit(s, r, request.prompt[i], now), chunk)
+        chunk = min(request[i].prompt, s.pool[p].max_tokens - tokens)
+        n = add(s, r, slot, n, admit(s, r, request[i].prompt, now), chunk)
         tokens += chunk
     return n

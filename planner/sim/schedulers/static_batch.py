@@ -14,16 +14,16 @@ from planner.sim.state import State
 
 def static_batch(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
-    p = s.replica.pool[r]
-    if s.replica.running[r] == 0:
-        board(s, r, s.pool.max_seqs[p], now)
-    n, _ = unfinished_prompts(s, r, slot, s.pool.max_tokens[p])
+    p = s.replica[r].pool
+    if s.replica[r].running == 0:
+        board(s, r, s.pool[p].max_seqs, now)
+    n, _ = unfinished_prompts(s, r, slot, s.pool[p].max_tokens)
     if n > 0:
         return n
     share = decode_share(s, r)
-    for k in range(s.replica.running[r]):
+    for k in range(s.replica[r].running):
         i = s.running[r, k]
-        if n < share and s.request.prefilled[i] and not s.request.in_flight[i]:
+        if n < share and s.request[i].prefilled and not s.request[i].in_flight:
             n = add(s, r, slot, n, i, 0)
     return n
 
@@ -31,13 +31,13 @@ def static_batch(s: State, r: int, slot: int, now: float) -> int:
 def board(s: State, r: int, seats: int, now: float) -> None:
     """Admit waiting requests up to `seats`, each with blocks for its whole life."""
     request = s.request
-    while s.replica.running[r] + s.replica.moving[r] < seats:
+    while s.replica[r].running + s.replica[r].moving < seats:
         i = candidate_of_batch(s, r)
-        if i < 0 or not fits(s, r, request.input[i] + request.output[i]):
+        if i < 0 or not fits(s, r, request[i].input + request[i].output):
             break
-        admit(s, r, request.input[i] + request.output[i], now)
+        admit(s, r, request[i].input + request[i].output, now)
 
 
 def candidate_of_batch(s: State, r: int) -> int:
     """The head of the queue; those that board together wait for no engine steps."""
-    return candidate(s, r) if s.replica.running[r] == 0 else int(s.queue.head[r]) if s.queue.length[r] > 0 else -1
+    return candidate(s, r) if s.replica[r].running == 0 else int(s.queue[r].head) if s.queue[r].length > 0 else -1
