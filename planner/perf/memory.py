@@ -65,7 +65,7 @@ def memory_of(
 
     context_tokens: typical length of a sequence; windows and constant states are spread over it.
     """
-    profile = profile.on(family_of(hardware.accelerator))
+    profile = profile.on(family_of(hardware.accelerator), pool.weights)
     cut, rule = cut_of(model, pool, hardware), profile.memory
     stages = stages_of(model, pool.parallelism.pp)
     weights = max(weights_bytes(model, cut, stage) for stage in stages)

@@ -32,7 +32,7 @@ def build_replica(
     model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str = "default"
 ) -> Replica:
     """One replica of `pool` as the simulator sees it; a replica without room for its weights has no KV blocks."""
-    profile = profile.on(family_of(hardware.accelerator))
+    profile = profile.on(family_of(hardware.accelerator), pool.weights)
     memory = memory_of(model, pool, hardware, profile)
     whole = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
     return Replica(

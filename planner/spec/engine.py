@@ -1,8 +1,8 @@
 """EngineProfile: what one serving engine, in a range of versions, defaults to and costs. Not its flags (see export).
 
 The numbers of `overhead` and `multipliers` come from measurements of whole runs, so they compensate each other: none
-of them is a kernel efficiency by itself. `families` holds what differs on a GPU family; only the fields it states
-replace those of the profile.
+of them is a kernel efficiency by itself. `families` holds what differs on a GPU family ("blackwell") and there for a
+weight format ("blackwell/nvfp4"); only the fields it states replace those of the profile.
 """
 
 from __future__ import annotations
@@ -119,9 +119,12 @@ class EngineProfile(Sourced):
                 return version_tuple(found[1])
         return version_tuple(text)
 
-    def on(self, family: str) -> EngineProfile:
-        """This profile with what differs on a GPU family filled in."""
-        patch = self.families.get(family)
+    def on(self, family: str, weights: str = "") -> EngineProfile:
+        """This profile with what differs on a GPU family filled in, then what differs there for a weight format."""
+        return self._patched(family)._patched(f"{family}/{weights}")
+
+    def _patched(self, key: str) -> EngineProfile:
+        patch = self.families.get(key)
         if patch is None:
             return self
         return self.model_copy(update={

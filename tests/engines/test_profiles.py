@@ -8,6 +8,7 @@ from planner.catalog import Catalog
 from planner.engines.families import family_of
 from planner.errors import BadInput
 from planner.sim.schedulers import SCHEDULERS
+from planner.spec.engine import Patch
 
 ENGINES = {"vllm", "sglang", "trtllm", "atom", "llamacpp", "deepspeed", "deepspeed-mii", "tgi", "lmdeploy", "neuronx",
            "optimum-habana", "sambaflow", "llmboost"}  # fmt: skip
@@ -85,3 +86,12 @@ def test_accelerators_have_a_family_or_behave_like_one_that_has(catalog: Catalog
     own = catalog.accelerator("h100-sxm5-80gb").model_copy(update={"name": "mine", "behaves_like": "h100-sxm5-80gb"})
     assert family_of(own) == "hopper"
     assert family_of(own.model_copy(update={"behaves_like": ""})) == ""
+
+
+def test_a_weight_format_refines_its_family(catalog: Catalog) -> None:
+    slow = Patch.model_validate({"multipliers": {"moe": 1.5}, "rel_error": 0.4})
+    finer = Patch.model_validate({"multipliers": {"gemm": 1.2}})
+    profile = catalog.engine("vllm").model_copy(update={"families": {"ada": slow, "ada/fp8": finer}})
+    found = profile.on("ada", "fp8")
+    assert (found.multipliers.moe, found.multipliers.gemm, found.rel_error) == (1.5, 1.2, 0.4)
+    assert profile.on("ada", "bf16").multipliers.gemm == profile.multipliers.gemm
