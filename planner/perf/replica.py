@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.engines.families import family_of
+from planner.perf.correction import corrected
 from planner.perf.cut import Cut, Stage, cut_of, stages_of
 from planner.perf.estimators import ESTIMATORS, WHOLE_STEPS, Estimator, StepSource
 from planner.perf.hardware import Hardware
@@ -32,10 +33,11 @@ def build_replica(
     model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str = "default"
 ) -> Replica:
     """One replica of `pool` as the simulator sees it; a replica without room for its weights has no KV blocks."""
-    profile = profile.on(family_of(hardware.accelerator), pool.weights)
+    family, board = family_of(hardware.accelerator), hardware.accelerator.name
+    profile = profile.on(family, pool.weights)
     memory = memory_of(model, pool, hardware, profile)
     whole = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
-    return Replica(
+    built = Replica(
         cost=whole(model, pool, hardware, profile),
         scheduler=profile.scheduler,
         max_seqs=pool.max_seqs,
@@ -51,6 +53,8 @@ def build_replica(
         kv_bytes_per_token=kv_bytes_per_token(model, pool),
         max_context=model.max_context,
     )
+    measured = profile.correction(family, board, model.name, pool.weights) if estimator == "default" else None
+    return corrected(built, measured)
 
 
 def _from_operators(estimator: str) -> StepSource:

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, PositiveInt
 
 from planner.spec.base import Frozen, Sourced
+from planner.spec.correction import Correction, narrowest
 from planner.units import Bytes, Seconds
 
 Version = tuple[int, ...]
@@ -103,6 +104,8 @@ class EngineProfile(Sourced):
     overhead: Overhead = Overhead()
     multipliers: Multipliers = Multipliers()
     families: dict[str, Patch] = {}
+    corrections: tuple[Correction, ...] = ()
+    """From a user's own measurements; the narrowest that matches a pool is applied to its price."""
     rel_error: float = Field(0.27, gt=0)
 
     def covers(self, version: str) -> bool:
@@ -122,6 +125,10 @@ class EngineProfile(Sourced):
     def on(self, family: str, weights: str = "") -> EngineProfile:
         """This profile with what differs on a GPU family filled in, then what differs there for a weight format."""
         return self._patched(family)._patched(f"{family}/{weights}")
+
+    def correction(self, family: str, accelerator: str, model: str, weights: str) -> Correction | None:
+        """The measured correction that belongs to a pool, if there is one."""
+        return narrowest(c for c in self.corrections if c.matches(family, accelerator, model, weights))
 
     def _patched(self, key: str) -> EngineProfile:
         patch = self.families.get(key)

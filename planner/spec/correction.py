@@ -1,0 +1,59 @@
+"""Correction: what a user's own measurements change in the price of one configuration. Not a profile, and not a fit.
+
+A correction names where it belongs; the factors are on what the profile says, so neutral factors change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from planner.spec.base import Frozen
+
+
+class Factors(Frozen):
+    """Named scalars that measurements of whole runs can tell apart, each times what the profile says."""
+
+    decode: float = Field(1.0, gt=0)
+    """A decode step: all of it."""
+    batch: float = Field(1.0, gt=0)
+    """What sequences beyond the first, and the contexts of all, add to a decode step (on top of `decode`)."""
+    prefill: float = Field(1.0, gt=0)
+    """The prefill share of a step, never its decode part."""
+    prefill_floor: float = Field(1.0, gt=0)
+    """The least time of a step with prefill."""
+    request: float = Field(1.0, gt=0)
+    """Host time of a request before the queue."""
+    admission_lag: float = Field(1.0, gt=0)
+    """Steps between arrival in the queue and admission."""
+
+
+class Correction(Frozen):
+    """Factors for the pools that match; an empty field matches anything.
+
+    source: the measured points behind it. rel_error: relative half-width of the 80 % interval of a corrected step;
+    None leaves the profile's.
+    """
+
+    family: str = ""
+    accelerator: str = ""
+    model: str = ""
+    weights: str = ""
+    factors: Factors = Factors()
+    rel_error: float | None = Field(None, gt=0)
+    source: str
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        return self.family, self.accelerator, self.model, self.weights
+
+    def matches(self, family: str, accelerator: str, model: str, weights: str) -> bool:
+        """Whether it belongs to a pool of that model and weight format on that accelerator."""
+        found = (family, accelerator, model, weights)
+        return all(not stated or stated == name for stated, name in zip(self.place, found, strict=True))
+
+
+def narrowest(corrections: Iterable[Correction]) -> Correction | None:
+    """The one that states most about where it belongs; of equals the last."""
+    return max(enumerate(corrections), key=lambda c: (sum(map(bool, c[1].place)), c[0]), default=(0, None))[1]
