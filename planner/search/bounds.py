@@ -55,9 +55,10 @@ def decode_floor_s(replica: Replica, requests: Requests) -> float:
     reading_s = float(np.min(cost.decode_context_s[1 : most + 1])) * context
     cache = replica.kv_blocks * replica.block_tokens
     steps = max(context / cache if cache else 0.0, tokens / most)
-    slope = max((batch_s[-1] - batch_s[0]) / most, 0.0)
+    slope = max(float(batch_s[-1] - batch_s[0]) / most, 0.0)
     intercept = max(float(np.min(batch_s - slope * n)), 0.0)
-    return reading_s + max(tokens * float(np.min(batch_s / n)), steps * intercept + tokens * slope)
+    per_token_s = float(np.min(batch_s / n))
+    return reading_s + max(tokens * per_token_s, steps * intercept + tokens * slope)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ def settle(setting: Setting, columns: tuple[Evaluated, ...], problem: Problem, p
     raise Infeasible(*no_rounds(MOST_ROUNDS, tuple(cuts)))
 
 
-def _blamed(columns: tuple[Evaluated, ...], problem: Problem, selection: Selection, seen: tuple[Seen, ...]) -> Iterator[int]:
+def _blamed(
+    columns: tuple[Evaluated, ...], problem: Problem, selection: Selection, seen: tuple[Seen, ...]
+) -> Iterator[int]:
     """Used columns that can have broken a promise: decode pools not a late first token, prefill pools not slow tokens."""
     for i in selection.used:
         classes = set(problem.group(problem.columns[i].group).classes)

@@ -24,7 +24,9 @@ def problem_of(setting: Setting, columns: tuple[Evaluated, ...]) -> Problem:
         groups=tuple(_group(load, columns) for load in setting.loads),
         paths=tuple(_paths(setting, columns)),
         inventory=tuple(_inventory(site) for site in setting.sites.values()),
-        bounds=Bounds(limits.usd_per_hour, limits.power_w, limits.gpus, limits.min_replicas, limits.max_pools, limits.headroom),
+        bounds=Bounds(
+            limits.usd_per_hour, limits.power_w, limits.gpus, limits.min_replicas, limits.max_pools, limits.headroom
+        ),
         goals=setting.scenario.objective,
     )
 
@@ -64,7 +66,11 @@ def _paths(setting: Setting, columns: tuple[Evaluated, ...]) -> Iterator[Path]:
             yield Path(one.load, (i,))
         if one.candidate.role == "prefill":
             for j, other in enumerate(columns):
-                if other.candidate.role == "decode" and other.load == one.load and other.candidate.kv == one.candidate.kv:
+                if (
+                    other.candidate.role == "decode"
+                    and other.load == one.load
+                    and other.candidate.kv == one.candidate.kv
+                ):
                     yield Path(one.load, (i, j), _link_s(setting, one, other, inputs[one.load]))
 
 

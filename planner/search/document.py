@@ -10,11 +10,10 @@ from importlib.metadata import version
 
 from planner import __version__
 from planner.search.choose import Choice, settle, shapes_of
-from planner.search.columns import Evaluated
 from planner.search.evaluate import Evaluation, Progress
 from planner.search.place import placement
 from planner.search.predict import Prediction, predict
-from planner.search.problem import Conflict, Problem, Reached
+from planner.search.problem import Conflict, Reached
 from planner.search.rules import Refused
 from planner.search.select import parameters
 from planner.search.setting import Setting
@@ -51,7 +50,9 @@ def _objective(setting: Setting, reached: Reached, found: Prediction) -> Objecti
     """The goal in the unit that people use; the solver counts USD/h, watts and shares of the demand."""
     tokens = sum(one.output_tokens_per_s for one in found.classes)
     demand = sum(load.demand or 0.0 for load in setting.loads if len(load.classes) == 1)
-    scale = {"usd_per_mtok": usd_per_mtok(1.0, tokens), "joules_per_token": 1 / tokens, "goodput": demand}.get(reached.goal, 1.0)
+    scale = {"usd_per_mtok": usd_per_mtok(1.0, tokens), "joules_per_token": 1 / tokens, "goodput": demand}.get(
+        reached.goal, 1.0
+    )
     return Objective(goal=reached.goal, value=reached.value * scale, bound=reached.bound * scale, gap=reached.gap)
 
 
@@ -113,6 +114,3 @@ def _why_not(other: Choice, found: Prediction, best: Prediction) -> str:
         if abs(value - ours) > 1e-6 * max(abs(ours), 1e-12):
             return f"{reached.goal}: {value:.4g} {unit} against {ours:.4g} ({(value - ours) / ours:+.0%})"
     return "equal in every goal; it uses more pools or accelerators"
-
-
-__all__ = ["Evaluated", "Problem", "document"]

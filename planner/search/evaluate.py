@@ -15,9 +15,7 @@ from itertools import groupby
 
 from planner.search.bounds import capacity_bound
 from planner.search.journal import Journal, key_of
-from planner.search.measure import (
-    Capacity, Draws, at_rate, board_watts, closed_capacity, holds, job_capacity, observe, open_capacity, probe_size,
-)  # fmt: skip
+from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe
 from planner.search.probe import Trial, trials
 from planner.search.rules import Refused
 from planner.search.setting import Setting
@@ -87,7 +85,9 @@ def evaluate(
             answers[i] = tuple(_read(row) for row in kept)
     missing = [i for i in range(len(families)) if i not in answers]
     done += sum(len(found) for found in answers.values())
-    for i, found in zip(missing, workers.map(partial(evaluate_family, setting), [families[i] for i in missing]), strict=True):
+    for i, found in zip(
+        missing, workers.map(partial(evaluate_family, setting), [families[i] for i in missing]), strict=True
+    ):
         answers[i] = found
         journal.put(keys[i], [asdict(one) for one in found])
         done += len(found)
@@ -154,7 +154,9 @@ def exchangeable(smaller: Candidate, larger: Candidate) -> bool:
 def undominated(found: Sequence[Evaluated]) -> list[Evaluated]:
     """Columns of a family that no other makes needless; of equals the first."""
     kept: list[Evaluated] = []
-    for one in sorted((f for f in found if f.capacity > 0), key=lambda f: (f.candidate.gpus, -f.capacity, f.candidate.key)):
+    for one in sorted(
+        (f for f in found if f.capacity > 0), key=lambda f: (f.candidate.gpus, -f.capacity, f.candidate.key)
+    ):
         if one.capacity > _to_beat(one.candidate, kept):
             kept.append(one)
     return kept
@@ -171,13 +173,6 @@ def _evaluate(setting: Setting, t: Trial, draws: Draws, above: float) -> Evaluat
         return Evaluated(t.candidate, t.load.name, 0.0, capacity.reason, pruned=above > 0)
     watts, busy = board_watts(t, capacity.run)
     return Evaluated(t.candidate, t.load.name, capacity.amount, accelerators_w=watts, busy=busy)
-
-
-def measure(t: Trial, draws: Draws, least: int, above: float = 0.0) -> Capacity:
-    """Capacity of one replica by the kind of its load."""
-    if t.load.kind == "open":
-        return open_capacity(t, draws.first(probe_size(t, draws.first(least))), above)
-    return job_capacity(t, draws.whole()) if t.load.kind == "job" else closed_capacity(t, draws.first(least))
 
 
 def _counted(setting: Setting, t: Trial, draws: Draws, one: Evaluated) -> Evaluated:

@@ -95,8 +95,14 @@ def _floors(setting: Setting, found: list[Evaluated], load: Load) -> Iterator[Pr
         for metric in ("ttft", "tpot"):
             if metric in limits:
                 best = min((_floor(setting, one, load, metric) for one in found), key=lambda floor: floor.seconds)
-                what = f"{metric} of {name}: the physical floor of the fleet is {best.seconds * 1e3:.3g} ms ({best.term})"
-                judgement = "below the limit, so engine overhead and queueing break it" if best.seconds <= limits[metric] else "above the limit"
+                what = (
+                    f"{metric} of {name}: the physical floor of the fleet is {best.seconds * 1e3:.3g} ms ({best.term})"
+                )
+                judgement = (
+                    "below the limit, so engine overhead and queueing break it"
+                    if best.seconds <= limits[metric]
+                    else "above the limit"
+                )
                 yield Problem(f"{what}, {judgement} of {limits[metric] * 1e3:.3g} ms")
 
 
@@ -111,7 +117,11 @@ def no_mix(setting: Setting, evaluation: Evaluation, conflict: Conflict) -> list
     """Requirements that cannot hold together, each with what would do."""
     together = " and ".join(_subject(need) for need in conflict.needs)
     head = Problem(f"no mix of pools meets {together}" if together else "no mix of pools meets the limits")
-    return [head, *(_need(need) for need in conflict.needs if need.kind != "class"), *_demands(setting, evaluation, conflict)]
+    return [
+        head,
+        *(_need(need) for need in conflict.needs if need.kind != "class"),
+        *_demands(setting, evaluation, conflict),
+    ]
 
 
 def _subject(need: Need) -> str:

@@ -51,7 +51,9 @@ class FileJournal:
         self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
         self._connection.commit()
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Answers kept."""
         return int(self._connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
 

@@ -6,7 +6,7 @@ the largest rate is found by bisection. What is returned has been seen to hold; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from planner.sim.metrics import LEVELS, ClassSummary, saturated, summarise
 from planner.sim.simulate import Run, simulate
 from planner.sim.state import RULE
 from planner.spec.requests import Requests
+from planner.spec.slo import METRICS, Metric
 
 PRECISION = 0.01
 """Relative width of the last bracket of a capacity."""
@@ -83,6 +84,13 @@ def at_rate(drawn: Requests, load_demand: float, rate: float) -> Requests:
     return replace(drawn, arrival_s=drawn.arrival_s * (load_demand / rate))
 
 
+def measure(t: Trial, draws: Draws, least: int, above: float = 0.0) -> Capacity:
+    """Capacity of one replica by the kind of its load."""
+    if t.load.kind == "open":
+        return open_capacity(t, draws.first(probe_size(t, draws.first(least))), above)
+    return job_capacity(t, draws.whole()) if t.load.kind == "job" else closed_capacity(t, draws.first(least))
+
+
 def observe(trial: Trial, requests: Requests, replicas: int = 1, *, stop: bool = False) -> Run:
     """The trial under these requests; with `stop` it ends as soon as a promise is broken beyond repair."""
     rules = breaking_points(trial, requests) if stop else None
@@ -102,12 +110,12 @@ def breaking_points(trial: Trial, requests: Requests) -> NDArray[Any]:
             if metric != "itl" and statistic in LEVELS:
                 rows.append(_rule(number, {metric: limit}, max(n - 1 - int((n - 1) * LEVELS[statistic]), 0)))
         if slo.per_request:
-            rows.append(_rule(number, slo.per_request, int(n * (1 - slo.attainment) + 1e-9)))
+            rows.append(_rule(number, dict(slo.per_request), int(n * (1 - slo.attainment) + 1e-9)))
     return np.array(rows, RULE)
 
 
-def _rule(number: int, limits: Mapping[str, float], allowed: int) -> tuple[float, ...]:
-    ttft, tpot, itl, e2e = (limits.get(metric, np.inf) for metric in ("ttft", "tpot", "itl", "e2e"))
+def _rule(number: int, limits: dict[Metric, float], allowed: int) -> tuple[float, ...]:
+    ttft, tpot, itl, e2e = (limits.get(metric, np.inf) for metric in METRICS)
     return (number, ttft, tpot, itl, e2e, allowed, 0)
 
 
@@ -194,7 +202,9 @@ def first(drawn: Requests, n: int) -> Requests:
 def broken_promise(trial: Trial, drawn: Requests, rate: float) -> str:
     """Which promise breaks worst even at a low rate, in words; a floor of this candidate."""
     run = observe(trial, at_rate(drawn, trial.load.demand or 1.0, rate) if rate else drawn)
-    worst = max((row for name, one in summarise(run, trial.slos).items() for row in _broken(trial, name, one)), default=None)
+    worst = max(
+        (row for name, one in summarise(run, trial.slos).items() for row in _broken(trial, name, one)), default=None
+    )
     return worst[1] if worst else "requests are turned away: they do not fit into its memory or context"
 
 
@@ -203,7 +213,12 @@ def _broken(trial: Trial, name: str, found: ClassSummary) -> list[tuple[float, s
     for metric, statistic, limit in trial.slos[name].targets:
         value = found.metrics[metric].values_s.get(statistic, 0.0)
         if value > limit:
-            rows.append((value / limit, f"{metric} {statistic} of {name} is {value:.4g} s even without load, the limit is {limit:g} s"))
+            rows.append(
+                (
+                    value / limit,
+                    f"{metric} {statistic} of {name} is {value:.4g} s even without load, the limit is {limit:g} s",
+                )
+            )
     if found.attainment is not None and found.attainment < trial.slos[name].attainment:
         rows.append((1.0, f"only {found.attainment:.1%} of {name} meet their limits even without load"))
     return rows

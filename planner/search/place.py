@@ -78,7 +78,11 @@ def _scale_out(site: Site) -> Link:
     fabric = site.hardware.scaleout
     if fabric is None or not fabric.peak_bandwidth_bytes_per_s:
         return Link(site.hardware.nic, HOP_S)
-    usable = fabric.p2p_bandwidth_bytes_per_s / fabric.peak_bandwidth_bytes_per_s if fabric.p2p_bandwidth_bytes_per_s else 1.0
+    usable = (
+        fabric.p2p_bandwidth_bytes_per_s / fabric.peak_bandwidth_bytes_per_s
+        if fabric.p2p_bandwidth_bytes_per_s
+        else 1.0
+    )
     return Link(site.hardware.nic * usable, fabric.alpha_s or HOP_S)
 
 
@@ -130,7 +134,10 @@ def path_link(graph: nx.Graph[str], source: str, target: str) -> Link:
 def pair_bandwidth(setting: Setting, graph: nx.Graph[str], seated: Iterable[Seat], source: Pool, target: Pool) -> Link:
     """What any replica of `source` can send to any of `target`: the worst pair, over all accelerators of the smaller one."""
     listed = list(seated)
-    hosts = {pool.name: {span[0] for seat in listed if seat.pool == pool.name for span in seat.spans} for pool in (source, target)}
+    hosts = {
+        pool.name: {span[0] for seat in listed if seat.pool == pool.name for span in seat.spans}
+        for pool in (source, target)
+    }
     links = [path_link(graph, a, b) for a in sorted(hosts[source.name]) for b in sorted(hosts[target.name])]
     lanes = min(source.parallelism.gpus, target.parallelism.gpus)
     slowest = min(links, key=lambda link: link.bandwidth_bytes_per_s)
@@ -142,8 +149,13 @@ def placement(setting: Setting, deployment: Deployment) -> dict[str, Any]:
     hosts: dict[str, dict[str, str]] = {}
     for seat in seats(setting, deployment.pools):
         for host, first, count in seat.spans:
-            hosts.setdefault(host, {})[f"{seat.pool}.{seat.replica}"] = f"{first}-{first + count - 1}" if count > 1 else f"{first}"
-    return {"hosts": {host: hosts[host] for host in sorted(hosts, key=_host_order)}, "idle_accelerators": _idle(setting, deployment, hosts)}
+            hosts.setdefault(host, {})[f"{seat.pool}.{seat.replica}"] = (
+                f"{first}-{first + count - 1}" if count > 1 else f"{first}"
+            )
+    return {
+        "hosts": {host: hosts[host] for host in sorted(hosts, key=_host_order)},
+        "idle_accelerators": _idle(setting, deployment, hosts),
+    }
 
 
 def _host_order(host: str) -> tuple[str, int]:

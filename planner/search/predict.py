@@ -66,7 +66,7 @@ def setting_of(
 ) -> Setting:
     """The scenario with its catalog entries; a resolved one brings its folder. `seed` replaces the scenario's own."""
     if isinstance(scenario, ResolvedScenario):
-        scenario, folder = scenario.scenario, folder or scenario.folder
+        return setting_of(scenario.scenario, catalog, folder or scenario.folder, seed)
     if seed is not None:
         scenario = scenario.model_copy(update={"search": scenario.search.model_copy(update={"seed": seed})})
     return resolve(scenario, catalog or Catalog.open(), folder or Path())
@@ -110,7 +110,9 @@ def _class(setting: Setting, name: str, band: Band) -> ClassPrediction:
         goodput_per_s=good * scale,
         output_tokens_per_s=found.output_tokens_per_s * scale,
         requests=found.requests,
-        metrics={metric: _values(found.metrics[metric], fast.metrics[metric], slow.metrics[metric]) for metric in METRICS},
+        metrics={
+            metric: _values(found.metrics[metric], fast.metrics[metric], slow.metrics[metric]) for metric in METRICS
+        },
         slo=tuple(_rows(one.slo, found)),
     )
 
@@ -144,7 +146,9 @@ def _rows(slo: Slo, found: ClassSummary) -> Iterable[SloRow]:
         yield SloRow(metric=metric, statistic=statistic, limit=limit, predicted=predicted, met=met)
     if found.attainment is not None:
         met = found.attainment >= slo.attainment
-        yield SloRow(metric="attainment", statistic="attainment", limit=slo.attainment, predicted=found.attainment, met=met)
+        yield SloRow(
+            metric="attainment", statistic="attainment", limit=slo.attainment, predicted=found.attainment, met=met
+        )
 
 
 def _shares(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) -> dict[str, Share]:
@@ -191,7 +195,9 @@ def _energy(setting: Setting, pool: Pool, seen: tuple[Seen, ...]) -> tuple[float
     return joules(work, model, pool, setting.sites[pool.node].hardware).gpu_w, min(1.0, busy)
 
 
-def _pool(setting: Setting, pool: Pool, replica: Replica, seen: tuple[Seen, ...], shares: Mapping[str, Share]) -> PoolPlan:
+def _pool(
+    setting: Setting, pool: Pool, replica: Replica, seen: tuple[Seen, ...], shares: Mapping[str, Share]
+) -> PoolPlan:
     site, share = setting.sites[pool.node], shares[pool.node]
     model = next(model for model in setting.models.values() if model.name == pool.model)
     found = memory_of(model, pool, site.hardware, setting.profile)
@@ -231,7 +237,9 @@ def _warnings(setting: Setting, band: Band, replicas: Mapping[str, Replica], err
         for name, found in one.summaries.items():
             if found.rejected:
                 yield f"{name}: {found.rejected} of {found.requests} requests are too long for the pool and are refused"
-    fragile = sorted({name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed})
+    fragile = sorted(
+        {name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed}
+    )
     if fragile:
         yield f"if every step takes {error:.0%} longer (the pessimistic end of the 80 % interval), promises to {', '.join(fragile)} break"
     yield from _confidence(setting, {pool.node for one in band.middle for pool in one.part.deployment.pools})

@@ -54,7 +54,9 @@ class Trial:
         pools, edges = (self.pool(replicas),), ()
         if decodes_only:
             source = _pool(self, SOURCE, replicas).model_copy(update={"phases": ("prefill",)})
-            edge = Edge.model_validate({"source": SOURCE, "target": POOL, "bandwidth": render(self.link_bytes_per_s, "bandwidth")})
+            edge = Edge.model_validate(
+                {"source": SOURCE, "target": POOL, "bandwidth": render(self.link_bytes_per_s, "bandwidth")}
+            )
             return Deployment(pools=(source, *pools), edges=(edge,), routes=routes, router=self.router)
         return Deployment(pools=pools, edges=edges, routes=routes, router=self.router)
 
@@ -65,7 +67,11 @@ class Trial:
 
     def requests(self, drawn: Requests) -> Requests:
         """The load as this pool sees it."""
-        return replace(drawn, output_tokens=np.ones_like(drawn.output_tokens)) if self.candidate.role == "prefill" else drawn
+        return (
+            replace(drawn, output_tokens=np.ones_like(drawn.output_tokens))
+            if self.candidate.role == "prefill"
+            else drawn
+        )
 
 
 def trials(setting: Setting, candidates: Sequence[Candidate], load: Load) -> list[Trial]:

@@ -78,7 +78,9 @@ def replica_size(c: Candidate, setting: Setting) -> Verdict:
     limit = min((n for n in limits if n), default=c.gpus)
     if c.gpus <= limit:
         return PASSED
-    return refuse("replica-size", f"a replica of {c.gpus} accelerators exceeds the limit of {limit}", needed=c.gpus, limit=limit)
+    return refuse(
+        "replica-size", f"a replica of {c.gpus} accelerators exceeds the limit of {limit}", needed=c.gpus, limit=limit
+    )
 
 
 @RULES.register("whole-nodes")
@@ -119,7 +121,9 @@ def heads(c: Candidate, setting: Setting) -> Verdict:
     """Tensor parallelism gives every rank the same number of query heads."""
     for mixer in _mixers(setting.models[c.model]):
         if mixer.heads % c.tp:
-            return refuse("heads", f"{mixer.heads} attention heads do not divide by tp {c.tp}", heads=mixer.heads, tp=c.tp)
+            return refuse(
+                "heads", f"{mixer.heads} attention heads do not divide by tp {c.tp}", heads=mixer.heads, tp=c.tp
+            )
     return PASSED
 
 
@@ -143,7 +147,12 @@ def ffn_width(c: Candidate, setting: Setting) -> Verdict:
     for ffn in _ffns(setting.models[c.model]):
         over = c.tp if isinstance(ffn, DenseFfn) else max(1, c.tp * c.dp // c.ep)
         if ffn.inner % over:
-            return refuse("ffn-width", f"a feed-forward width of {ffn.inner} does not divide by {over}", width=ffn.inner, over=over)
+            return refuse(
+                "ffn-width",
+                f"a feed-forward width of {ffn.inner} does not divide by {over}",
+                width=ffn.inner,
+                over=over,
+            )
     return PASSED
 
 

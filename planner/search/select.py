@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Iterable
 from fractions import Fraction
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from planner.search.problem import Conflict, Need, Path, Problem, Reached, Selection
@@ -31,10 +32,8 @@ SLICES_GOODPUT = 720
 
 def parameters() -> dict[str, Any]:
     """What the plan records about the solver."""
-    import ortools
-
     return {
-        "name": "CP-SAT", "ortools": ortools.__version__, "num_workers": WORKERS, "interleave_search": True,
+        "name": "CP-SAT", "ortools": version("ortools"), "num_workers": WORKERS, "interleave_search": True,
         "max_deterministic_time": DETERMINISTIC_TIME, "random_seed": SEED,
     }  # fmt: skip
 
@@ -69,7 +68,9 @@ class _Model:
         self.problem, self.without = problem, without
         self.model = cp_model.CpModel()
         self.per_class = SLICES_GOODPUT if "goodput" in problem.goals else SLICES
-        self._limits = {item.node: item.count if self._keeps("inventory", item.node) else 100_000 for item in problem.inventory}
+        self._limits = {
+            item.node: item.count if self._keeps("inventory", item.node) else 100_000 for item in problem.inventory
+        }
         self._variables()
         self._coverage()
         self._load()
@@ -115,7 +116,9 @@ class _Model:
         group_classes = {group.name: group.classes for group in self.problem.groups}
         for name in self.problem.classes:
             if self._keeps("class", name):
-                served = [z for z, path in zip(self.z, self.problem.paths, strict=True) if name in group_classes[path.group]]
+                served = [
+                    z for z, path in zip(self.z, self.problem.paths, strict=True) if name in group_classes[path.group]
+                ]
                 self.model.add(sum(served) == self.total)
 
     def _weight(self, index: int) -> int:
@@ -187,7 +190,11 @@ class _Model:
 
     def _limit_rows(self) -> None:
         bounds = self.problem.bounds
-        rows = (("usd_per_hour", bounds.usd_per_hour, UNIT), ("power_w", bounds.power_w, MILLI), ("gpus", bounds.gpus, 1))
+        rows = (
+            ("usd_per_hour", bounds.usd_per_hour, UNIT),
+            ("power_w", bounds.power_w, MILLI),
+            ("gpus", bounds.gpus, 1),
+        )
         for kind, limit, scale in rows:
             if limit is not None and self._keeps(kind):
                 self.model.add(self.expression(kind) <= math.floor(limit * scale))

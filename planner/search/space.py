@@ -12,7 +12,11 @@ from planner.spec.model import Model
 from planner.spec.precision import Dtype, KvDtype
 from planner.spec.scenario import Scenario, ServedModel
 
-PHASES: dict[str, tuple[Phase, ...]] = {"aggregated": ("prefill", "decode"), "prefill": ("prefill",), "decode": ("decode",)}
+PHASES: dict[str, tuple[Phase, ...]] = {
+    "aggregated": ("prefill", "decode"),
+    "prefill": ("prefill",),
+    "decode": ("decode",),
+}
 MOST_PIPELINE_STAGES = 4
 """Unless the scenario names more: deeper pipelines only pay when nothing else fits."""
 

@@ -55,7 +55,9 @@ def node(accelerator: str, count: int) -> Node:
     })  # fmt: skip
 
 
-PROFILE = EngineProfile(name="engine", source="invented", engine="engine", scheduler="vllm-v1", max_tokens_choices=(2048, 8192))
+PROFILE = EngineProfile(
+    name="engine", source="invented", engine="engine", scheduler="vllm_v1", max_tokens_choices=(2048, 8192)
+)
 SCENARIO: dict[str, Any] = {
     "version": 1,
     "name": "small",
@@ -64,7 +66,10 @@ SCENARIO: dict[str, Any] = {
         {
             "name": "chat",
             "model": "m",
-            "lengths": {"input": {"uniform": {"low": 200, "high": 800}}, "output": {"uniform": {"low": 50, "high": 150}}},
+            "lengths": {
+                "input": {"uniform": {"low": 200, "high": 800}},
+                "output": {"uniform": {"low": 50, "high": 150}},
+            },
             "arrivals": {"rate": "20/s"},
             "slo": {"ttft": {"p95": "1 s"}, "tpot": {"p95": "50 ms"}},
         }

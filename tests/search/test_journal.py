@@ -19,7 +19,7 @@ def test_answers_survive_a_restart(tmp_path: Path) -> None:
         assert journal.get("a") == {"capacity": 1.25}
         assert journal.get("b") is None
         assert isinstance(journal, FileJournal)
-        assert len(journal) == 1
+        assert journal.count == 1
 
 
 def test_an_interrupted_run_keeps_what_it_had(tmp_path: Path) -> None:

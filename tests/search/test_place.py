@@ -13,7 +13,14 @@ from planner.spec.deployment import Deployment, Parallelism, Pool, Route
 
 
 def pool(name: str, site: str, tp: int, replicas: int, pp: int = 1) -> Pool:
-    return Pool(name=name, model="dense", node=site, accelerator="Fast", parallelism=Parallelism(tp=tp, pp=pp), replicas=replicas)
+    return Pool(
+        name=name,
+        model="dense",
+        node=site,
+        accelerator="Fast",
+        parallelism=Parallelism(tp=tp, pp=pp),
+        replicas=replicas,
+    )
 
 
 def test_no_accelerator_is_given_twice(small: Callable[..., Setting]) -> None:
@@ -41,7 +48,10 @@ def test_inside_a_node_the_scale_up_link_counts_outside_the_network(small: Calla
 
 def test_a_stated_network_between_types_counts(small: Callable[..., Setting]) -> None:
     fleet = {
-        "nodes": [{"name": "fast", "node": "Fast-8", "count": 1, "price": "$1/h"}, {"name": "old", "node": "Old-4", "count": 1, "price": "$1/h"}],
+        "nodes": [
+            {"name": "fast", "node": "Fast-8", "count": 1, "price": "$1/h"},
+            {"name": "old", "node": "Old-4", "count": 1, "price": "$1/h"},
+        ],
         "networks": [{"between": ["fast", "old"], "bandwidth": "3 GB/s", "latency": "1 ms"}],
     }
     setting = small(fleet=fleet)

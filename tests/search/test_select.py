@@ -177,7 +177,9 @@ def test_a_slow_link_needs_more_accelerators_or_fails() -> None:
 def test_mixed_fleet_splits_a_class_when_no_type_is_enough() -> None:
     columns = (column(0, "a", 1, 2.0), column(1, "b", 1, 1.0))
     nodes = (Inventory("a", 1, 8, 30.0), Inventory("b", 1, 8, 10.0))
-    problem = Problem(columns, (Group("g", ("chat",), 20.0),), (Path("g", (0,)), Path("g", (1,))), nodes, Bounds(), ("usd_per_hour",))
+    problem = Problem(
+        columns, (Group("g", ("chat",), 20.0),), (Path("g", (0,)), Path("g", (1,))), nodes, Bounds(), ("usd_per_hour",)
+    )
     found = select(problem)
     assert isinstance(found, Selection)
     assert found.nodes == {"a": 1, "b": 1}
@@ -198,7 +200,14 @@ def test_classes_may_share_a_pool_or_have_their_own() -> None:
 
 
 def test_goodput_uses_what_is_there_and_never_serves_less_than_asked() -> None:
-    problem = Problem((column(0, "a", 2, 3.0),), (Group("g", ("chat",), 6.0),), (Path("g", (0,)),), (Inventory("a", 1, 8, 10.0),), Bounds(), ("goodput",))
+    problem = Problem(
+        (column(0, "a", 2, 3.0),),
+        (Group("g", ("chat",), 6.0),),
+        (Path("g", (0,)),),
+        (Inventory("a", 1, 8, 10.0),),
+        Bounds(),
+        ("goodput",),
+    )
     found = select(problem)
     assert isinstance(found, Selection)
     assert found.factor == 2.0
@@ -206,7 +215,14 @@ def test_goodput_uses_what_is_there_and_never_serves_less_than_asked() -> None:
 
 
 def test_conflict_says_how_much_would_do() -> None:
-    problem = Problem((column(0, "a", 1, 1.0),), (Group("g", ("chat",), 20.0),), (Path("g", (0,)),), (Inventory("a", 2, 8, 10.0),), Bounds(usd_per_hour=25.0), ("usd_per_hour",))
+    problem = Problem(
+        (column(0, "a", 1, 1.0),),
+        (Group("g", ("chat",), 20.0),),
+        (Path("g", (0,)),),
+        (Inventory("a", 2, 8, 10.0),),
+        Bounds(usd_per_hour=25.0),
+        ("usd_per_hour",),
+    )
     found = select(problem)
     assert isinstance(found, Conflict)
     assert {(need.kind, need.needed) for need in found.needs} == {("inventory", 3.0), ("class", None)}
@@ -224,14 +240,28 @@ def test_forbidding_the_chosen_shape_gives_the_next_best() -> None:
 
 
 def test_headroom_and_minimum_replicas() -> None:
-    problem = Problem((column(0, "a", 1, 5.0),), (Group("g", ("chat",), 10.0),), (Path("g", (0,)),), (Inventory("a", 1, 8, 10.0),), Bounds(), ("gpus",))
+    problem = Problem(
+        (column(0, "a", 1, 5.0),),
+        (Group("g", ("chat",), 10.0),),
+        (Path("g", (0,)),),
+        (Inventory("a", 1, 8, 10.0),),
+        Bounds(),
+        ("gpus",),
+    )
     assert select(problem).replicas == {0: 2}
     assert select(replace(problem, bounds=Bounds(headroom=0.2))).replicas == {0: 3}
     assert select(replace(problem, bounds=Bounds(min_replicas=4))).replicas == {0: 4}
 
 
 def test_power_limit_counts_nodes_idle_and_load() -> None:
-    problem = Problem((column(0, "a", 1, 5.0, watts=100.0),), (Group("g", ("chat",), 10.0),), (Path("g", (0,)),), (Inventory("a", 1, 8, 10.0, 50.0),), Bounds(), ("joules_per_token",))
+    problem = Problem(
+        (column(0, "a", 1, 5.0, watts=100.0),),
+        (Group("g", ("chat",), 10.0),),
+        (Path("g", (0,)),),
+        (Inventory("a", 1, 8, 10.0, 50.0),),
+        Bounds(),
+        ("joules_per_token",),
+    )
     found = select(problem)
     assert isinstance(found, Selection)
     assert math.isclose(found.reached[0].value, 50.0 + 2 * 100.0 + 2 * 100.0, rel_tol=1e-4)
