@@ -30,11 +30,12 @@ def check(
 
     Exit code 1 when one does not: the fresh plan differs, or the committed one breaks a promise.
     """
+    from planner.catalog import Catalog
     from planner.cli.output import print_json, print_text, write_text
-    from planner.cli.planning import Run, make_plan, open_catalog
+    from planner.cli.planning import Run, make_plan
     from planner.review import as_junit, as_markdown, check, read_plan, scenario_of
 
-    opened = open_catalog(catalog)
+    opened = Catalog.open(catalog or ())
     found, comments = {}, []
     for file in plans:
         old = read_plan(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -75,6 +76,7 @@ class Progress:
             note(line)
 
     def __enter__(self) -> Self:
+        _show_log(self._quiet)
         if self._bar is not None:
             self._bar.start()
         return self
@@ -84,6 +86,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _show_log(quiet: bool) -> None:
+    """Let what the package logs (the one-time compilation) appear among the progress."""
+    log = logging.getLogger("planner")
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler(sys.stderr))
 
 
 def _bar(no_color: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ def plan(
     scenario: ScenarioFile,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write plan.json here.")] = None,
     journal: Annotated[
-        Path | None, typer.Option("--journal", metavar="FILE", help="Keep finished evaluations in this file.")
+        Path | None,
+        typer.Option("--journal", metavar="FILE", help="Keep finished evaluations here; default beside the output."),
     ] = None,
     catalog: CatalogDirs = None,
     seed: Seed = None,
@@ -27,19 +29,21 @@ def plan(
     no_color: NoColor = False,
 ) -> None:
     """Plan a scenario and print the plan."""
-    from planner.catalog import load_scenario
+    from planner.catalog import Catalog, load_scenario
     from planner.cli.output import note, print_text, terminal_width, wants_color
-    from planner.cli.planning import Run, make_plan, open_catalog
+    from planner.cli.planning import Run, journal_beside, make_plan
     from planner.report.terminal import as_text
     from planner.review import dump_plan, write_plan
 
-    opened = open_catalog(catalog)
+    opened = Catalog.open(catalog or ())
     asked = load_scenario(scenario, opened)
-    run = Run(seed, jobs, time_limit, journal, quiet, no_color)
-    answer = make_plan(asked.scenario, asked.folder, opened, run)
-    if output is not None:
-        write_plan(answer, output)
-        note(f"wrote {output}", quiet)
+    beside = journal_beside(output, asked.scenario, opened) if output and not journal else nullcontext(journal)
+    with beside as kept:
+        run = Run(seed, jobs, time_limit, kept, quiet, no_color)
+        answer = make_plan(asked.scenario, asked.folder, opened, run)
+        if output is not None:
+            write_plan(answer, output)
+            note(f"wrote {output}", quiet)
     print_text(dump_plan(answer) if json else as_text(answer, terminal_width(), wants_color(no_color)))
     if answer.status != "optimal":
         raise typer.Exit(STOPPED_AT_LIMIT)

@@ -1,25 +1,27 @@
-"""Planning: what `plan` and `check` share - open, plan with progress, keep the journal until it is done. No choices."""
+"""Planning: what `plan` and `check` share: progress, and a journal that is kept until the work is done. No choices."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli.output import Progress, note
+from planner.errors import BadInput, Problem, ServeplanError, StoppedAtLimit, Where
 
 if TYPE_CHECKING:
-    from planner.catalog.catalog import Catalog
+    from planner.catalog import Catalog
     from planner.spec.plan import Plan
     from planner.spec.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How to plan, as given on the command line."""
+    """How to plan, as given on the command line. journal: where finished evaluations are kept, None = nowhere."""
 
     seed: int | None = None
     jobs: int | None = None
@@ -30,16 +32,16 @@ class Run:
 
 
 def make_plan(scenario: Scenario, folder: Path, catalog: Catalog, run: Run) -> Plan:
-    """Plan a scenario whose trace files lie in `folder`; interrupted work stays in the journal."""
+    """Plan a scenario whose trace files lie in `folder`."""
     from planner.search.plan import plan
 
-    with _journal(scenario, catalog, run) as journal, Progress(run.quiet, run.no_color) as progress:
+    with Progress(run.quiet, run.no_color) as progress:
         return plan(
             scenario,
             catalog=catalog,
             folder=folder,
             jobs=run.jobs or os.cpu_count() or 1,
-            journal=journal,
+            journal=run.journal,
             progress=progress,
             seed=run.seed,
             time_limit_s=run.time_limit_s,
@@ -47,38 +49,33 @@ def make_plan(scenario: Scenario, folder: Path, catalog: Catalog, run: Run) -> P
 
 
 @contextmanager
-def _journal(scenario: Scenario, catalog: Catalog, run: Run) -> Iterator[Path]:
-    """The journal the user named; else one in the cache that is removed when the work is done."""
-    if run.journal is not None:
-        yield run.journal
-        return
-    path = _cache_folder() / f"{_fingerprint(scenario, catalog)}.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
+def journal_beside(output: Path, scenario: Scenario, catalog: Catalog) -> Iterator[Path]:
+    """A journal beside the plan to be written: kept when the work is stopped, removed when it is done.
+
+    Its name says which code, catalog and scenario it belongs to, so an edited scenario begins a new one.
+    """
+    if not os.access(output.parent, os.W_OK):
+        raise BadInput(Problem("cannot write: no such folder, or it is read-only", Where(str(output))))
+    path = output.with_name(f".{output.name}.{_fingerprint(scenario, catalog)}.sqlite")
     try:
         yield path
-    except KeyboardInterrupt:
-        note("interrupted; what is done is kept, the same command goes on from there")
+    except (KeyboardInterrupt, StoppedAtLimit):
+        note(f"stopped; finished evaluations are kept in {path}, the same command goes on from there")
         raise
-    for leftover in path.parent.glob(path.name + "*"):
-        leftover.unlink()
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "serveplan" / "journals"
+    except ServeplanError:
+        _remove_journals(output)
+        raise
+    _remove_journals(output)
 
 
 def _fingerprint(scenario: Scenario, catalog: Catalog) -> str:
-    """Which journal belongs to this work: same code, same catalog, same scenario."""
-    import hashlib
-
     from planner import __version__
 
     text = "\n".join([__version__, catalog.content_hash(), scenario.model_dump_json()])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def open_catalog(folders: Sequence[Path] | None) -> Catalog:
-    from planner.catalog import Catalog
-
-    return Catalog.open(folders or ())
+def _remove_journals(output: Path) -> None:
+    """Every journal of this output, with what sqlite keeps beside it."""
+    for file in output.parent.glob(f".{output.name}.*.sqlite*"):
+        file.unlink()

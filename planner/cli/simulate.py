@@ -10,16 +10,16 @@ import typer
 from planner.cli.options import CatalogDirs, Json, NoColor, ScenarioFile, Seed
 
 if TYPE_CHECKING:
-    from planner.catalog import Catalog
     from planner.spec.deployment import Deployment
     from planner.spec.scenario import Scenario
 
 
 def simulate(
     scenario: ScenarioFile,
+    plan: Annotated[Path | None, typer.Option("--plan", metavar="FILE", help="Simulate what this plan runs.")] = None,
     deployment: Annotated[
-        Path, typer.Argument(metavar="DEPLOYMENT", help="Deployment (YAML), or a plan.json.", show_default=False)
-    ],
+        Path | None, typer.Option("--deployment", metavar="FILE", help="Simulate this deployment (YAML).")
+    ] = None,
     factor: Annotated[float, typer.Option("--factor", help="Multiply the scenario's traffic by this.")] = 1.0,
     catalog: CatalogDirs = None,
     seed: Seed = None,
@@ -27,18 +27,25 @@ def simulate(
     no_color: NoColor = False,
 ) -> None:
     """Simulate a deployment under a scenario's traffic."""
-    from planner.catalog import load_scenario
+    from planner.catalog import Catalog, load_deployment, load_scenario
     from planner.cli.output import print_json, print_text, terminal_width, wants_color
-    from planner.cli.planning import open_catalog
     from planner.errors import BadInput, Problem
     from planner.report.terminal import outcome_text
+    from planner.review import read_plan
     from planner.search.predict import simulate
 
     if factor <= 0:
         raise BadInput(Problem("--factor must be positive"))
-    opened = open_catalog(catalog)
+    opened = Catalog.open(catalog or ())
     asked = load_scenario(scenario, opened)
-    found = simulate(asked, _deployment(deployment, opened, asked.scenario), catalog=opened, factor=factor, seed=seed)
+    if plan is not None and deployment is None:
+        given = read_plan(plan).deployment
+        _refuse_strangers(given, asked.scenario, plan)
+    elif deployment is not None and plan is None:
+        given = load_deployment(deployment, opened, asked.scenario)
+    else:
+        raise BadInput(Problem("give one of --plan and --deployment"))
+    found = simulate(asked, given, catalog=opened, factor=factor, seed=seed)
     if json:
         print_json(
             {
@@ -53,8 +60,23 @@ def simulate(
         print_text(outcome_text(found, terminal_width(), wants_color(no_color)))
 
 
-def _deployment(file: Path, catalog: Catalog, scenario: Scenario) -> Deployment:
-    from planner.catalog import load_deployment
-    from planner.review import read_plan
+def _refuse_strangers(deployment: Deployment, scenario: Scenario, plan: Path) -> None:
+    """BadInput when the plan speaks of nodes, models or classes that the scenario does not have."""
+    from planner.errors import BadInput, Problem, Where
 
-    return read_plan(file).deployment if file.suffix == ".json" else load_deployment(file, catalog, scenario)
+    spoken = {
+        "node": ({pool.node for pool in deployment.pools}, {n.name or n.node for n in scenario.fleet.nodes}),
+        "model": ({pool.model for pool in deployment.pools}, {m.model for m in scenario.models.values()}),
+        "class": ({route.request_class for route in deployment.routes}, {c.name for c in scenario.classes}),
+    }
+    problems = [
+        Problem(f"{kind} {name!r} of the plan is not in the scenario", Where(str(plan)))
+        for kind, (used, known) in spoken.items()
+        for name in sorted(used - known)
+    ]
+    problems += [
+        Problem(f"no pool of the plan serves the class {name!r} of the scenario", Where(str(plan)))
+        for name in sorted(spoken["class"][1] - spoken["class"][0])
+    ]
+    if problems:
+        raise BadInput(*problems)
