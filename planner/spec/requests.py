@@ -18,7 +18,8 @@ class Requests:
     arrival_s: float64 [n], seconds from the start, not falling; in a closed loop the earliest time of each start.
     input_tokens, output_tokens: int64 [n], both >= 1. class_index: int64 [n], index into class_names.
     concurrency: 0 for open loop; otherwise request i + concurrency starts when an earlier one finishes, so that this
-    many are in flight.
+    many are in flight. cached_tokens: int64 [n], prompt tokens whose KV a prefix cache holds already: they take no
+    computation but blocks like any others, and fewer than the prompt; None = no prefix cache.
     """
 
     arrival_s: Floats
@@ -27,6 +28,7 @@ class Requests:
     class_index: Ints
     class_names: tuple[str, ...]
     concurrency: int = 0
+    cached_tokens: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)

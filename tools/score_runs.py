@@ -1,0 +1,79 @@
+"""Replay recorded runs of real servers and print how far the predictions lie from what was measured.
+
+    python tools/score_runs.py [FOLDER] [--estimator NAME] [--detail]
+
+FOLDER holds the files of the runs (default: shared/truth/runs_dev beside the repository).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+from planner.calibrate.runs import apex, blis, lss
+from planner.calibrate.runs.replay import replay
+from planner.calibrate.runs.score import Point, median_ape, median_bias, order, points_of, ratios, select
+from planner.catalog import Catalog
+
+DEFAULT = Path(__file__).parents[2] / "shared" / "truth" / "runs_dev"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=DEFAULT)
+    parser.add_argument("--estimator", default="default")
+    parser.add_argument("--detail", action="store_true", help="every experiment, not only medians")
+    given = parser.parse_args()
+    catalog = Catalog.open()
+    for title, reader in (("BLIS", blis), ("LLMServingSim", lss), ("APEX", apex)):
+        points: list[Point] = []
+        for experiment in reader.read(given.folder, catalog):
+            points += points_of(experiment, replay(experiment, catalog, estimator=given.estimator))
+        print(f"\n{title}: {len({p.experiment for p in points})} runs")
+        medians(points)
+        if given.detail or title == "LLMServingSim":
+            details(points)
+        if title == "APEX":
+            plans(points)
+
+
+def medians(points: list[Point]) -> None:
+    """Median absolute and signed error by GPU, part and metric."""
+    metrics = list(dict.fromkeys(p.metric for p in points))
+    print(f"{'median % (bias)':32s}" + "".join(f"{m.removesuffix('_ms'):>16s}" for m in metrics))
+    for gpu in dict.fromkeys(p.gpu for p in points):
+        for part in ("all", "stages"):
+            row = [select(points, metric=m, part=part, gpu=gpu) for m in metrics]
+            if any(row):
+                cells = (f"{100 * median_ape(r):8.1f} ({100 * median_bias(r):+5.1f})" for r in row)
+                print(f"{gpu + ' ' + part:32s}" + "".join(f"{c:>16s}" for c in cells))
+
+
+def details(points: list[Point]) -> None:
+    """Measured and predicted values of every part."""
+    for name in dict.fromkeys((p.experiment, p.part) for p in points):
+        mine = [p for p in points if (p.experiment, p.part) == name]
+        cells = (f"{p.metric.removesuffix('_ms')} {p.predicted:.4g}/{p.measured:.4g} {100 * p.error:+.0f}%" for p in mine)
+        print(f"{name[0]:24s} {name[1]:4s} " + "  ".join(cells))
+
+
+def plans(points: list[Point]) -> None:
+    """Order and ratios of the plans of each trace and rate."""
+    cases: dict[str, dict[str, Point]] = defaultdict(dict)
+    for p in select(points, metric="e2e_mean_ms"):
+        trace, _, rate, plan = p.experiment.split()
+        cases[f"{trace} {rate}"][plan] = p
+    for name, case in cases.items():
+        if len(case) < 3 or name.startswith("creation"):
+            continue
+        real = {plan: p.measured for plan, p in case.items()}
+        ours = {plan: p.predicted for plan, p in case.items()}
+        wanted, got = ratios(real, "tp8"), ratios(ours, "tp8")
+        errors = "  ".join(f"{plan}/tp8 {got[plan]:.2f} for {wanted[plan]:.2f} ({100 * (got[plan] / wanted[plan] - 1):+.0f}%)"
+                           for plan in wanted)  # fmt: skip
+        print(f"{name:22s} order {'right' if order(real) == order(ours) else 'WRONG'}  {errors}")
+
+
+if __name__ == "__main__":
+    main()
