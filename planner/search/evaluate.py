@@ -15,7 +15,8 @@ from itertools import groupby
 
 from planner.search.bounds import capacity_bound
 from planner.search.journal import Journal, key_of
-from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe
+from planner.search.demand import Load
+from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe, resting_watts
 from planner.search.probe import Trial, trials
 from planner.search.rules import Refused
 from planner.search.setting import Setting
@@ -33,7 +34,8 @@ COUNTED_REQUESTS = 300
 class Evaluated:
     """A candidate under a load. capacity: per replica, in the unit of the demand; 0 = dropped, for `reason`.
 
-    accelerators_w, busy: mean watts of one replica's accelerators at that capacity, and the share of time it works.
+    accelerators_w, busy: mean watts of one replica's accelerators and its share of busy time, both on the straight line
+    from rest to full load that meets the load it would have. pruned: its bound alone was enough.
     """
 
     candidate: Candidate
@@ -97,14 +99,21 @@ def evaluate(
 
 
 def _families(setting: Setting, candidates: Sequence[Candidate]) -> Iterable[Family]:
-    """A load of the model, a node type, a role; split pools also by cache format, which both sides must share.
-
-    Only open loads are split into prefill and decode.
-    """
+    """A load of the model, a node type, a role; split pools also by cache format, which both sides must share."""
     for number, load in enumerate(setting.loads):
-        mine = [c for c in candidates if c.model == load.model and (c.role == "aggregated" or load.kind == "open")]
+        split = _may_split(setting, load)
+        mine = [c for c in candidates if c.model == load.model and (c.role == "aggregated" or split)]
         for _, group in groupby(sorted(mine, key=_kin), key=_kin):
             yield Family(number, tuple(group))
+
+
+def _may_split(setting: Setting, load: Load) -> bool:
+    """Prefill apart from decode: for open loads with a latency to keep.
+
+    Without one, chunked prefill in one pool fills the same steps without moving caches.
+    """
+    promised = any(slo.targets or slo.per_request for slo in load.slos.values())
+    return load.kind == "open" and (promised or "aggregated" not in setting.scenario.search.roles)
 
 
 def _kin(c: Candidate) -> tuple[str, str, str]:
@@ -133,7 +142,7 @@ def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:
         found[i] = _evaluate(setting, tried[i], draws, _to_beat(tried[i].candidate, found.values()))
     best = {one.candidate for one in undominated(list(found.values()))}
     return tuple(
-        _counted(setting, tried[i], draws, found[i]) if found[i].candidate in best else _dominated(found[i])
+        _at_demand(setting, tried[i], draws, found[i]) if found[i].candidate in best else _dominated(found[i])
         for i in range(len(tried))
     )
 
@@ -164,19 +173,19 @@ def undominated(found: Sequence[Evaluated]) -> list[Evaluated]:
 
 def _dominated(one: Evaluated) -> Evaluated:
     reason = one.reason or "other replicas of its size or smaller carry as much"
-    return replace(one, capacity=0.0, pruned=one.pruned or one.capacity > 0, reason=reason)
+    return replace(one, capacity=0.0, reason=reason)
 
 
 def _evaluate(setting: Setting, t: Trial, draws: Draws, above: float) -> Evaluated:
     capacity = measure(t, draws, setting.scenario.search.requests_per_probe, above)
     if capacity.run is None:
-        return Evaluated(t.candidate, t.load.name, 0.0, capacity.reason, pruned=above > 0)
+        return Evaluated(t.candidate, t.load.name, 0.0, capacity.reason, pruned=capacity.unseen)
     watts, busy = board_watts(t, capacity.run)
     return Evaluated(t.candidate, t.load.name, capacity.amount, accelerators_w=watts, busy=busy)
 
 
-def _counted(setting: Setting, t: Trial, draws: Draws, one: Evaluated) -> Evaluated:
-    """The capacity at the count that the demand needs: several replicas share bursts, so fewer than the sum may do."""
+def _at_demand(setting: Setting, t: Trial, draws: Draws, one: Evaluated) -> Evaluated:
+    """The column as it would be used for the whole demand: how many replicas, and their power at that load."""
     if t.load.kind != "open" or not t.load.demand:
         return one
     rate = t.load.demand / (1 - setting.scenario.limits.headroom)
@@ -184,9 +193,19 @@ def _counted(setting: Setting, t: Trial, draws: Draws, one: Evaluated) -> Evalua
     while 2 <= count <= MOST_COUNTED and _enough(setting, t, draws, count - 1, rate):
         count -= 1
         one = replace(one, capacity=rate / count)
-    return one
+    return _with_power(setting, t, draws, one, t.load.demand / count)
 
 
 def _enough(setting: Setting, t: Trial, draws: Draws, replicas: int, rate: float) -> bool:
+    """Several replicas share bursts, so fewer may do than the capacity of one says."""
     requests = draws.first(max(setting.scenario.search.requests_per_probe, COUNTED_REQUESTS * replicas))
     return holds(t, observe(t, at_rate(requests, t.load.demand or 1.0, rate), replicas, stop=True))
+
+
+def _with_power(setting: Setting, t: Trial, draws: Draws, one: Evaluated, rate: float) -> Evaluated:
+    """Power is not linear in load (a half-full decode pool is busy all the time), so the line to full load goes through
+    the point at which the column would work."""
+    requests = draws.first(setting.scenario.search.requests_per_probe)
+    watts, busy = board_watts(t, observe(t, at_rate(requests, t.load.demand or 1.0, rate)))
+    load, idle_w = rate / one.capacity, resting_watts(t)
+    return replace(one, accelerators_w=idle_w + (watts - idle_w) / load, busy=busy / load)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.perf.energy import joules
+from planner.perf.energy import idle_w, joules
 from planner.search.bounds import capacity_bound
 from planner.search.demand import Load
 from planner.search.probe import POOL, Trial
@@ -37,11 +37,15 @@ TURNOVERS = 5
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """amount: in the unit of the load's demand; 0 with a reason when the promises break even without load."""
+    """amount: in the unit of the load's demand; 0 with a reason when it is too little or the promises break without load.
+
+    run: at that amount. unseen: nothing had to be simulated.
+    """
 
     amount: float
     reason: str = ""
     run: Run | None = None
+    unseen: bool = False
 
 
 class Draws:
@@ -131,17 +135,21 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity
     demand = trial.load.demand or 1.0
     bound = capacity_bound(trial.replica, drawn, trial.candidate.role)
     if above >= bound:
-        return Capacity(0.0, "its capacity bound is below that of another candidate")
+        return Capacity(0.0, "another candidate carries more than its bound", unseen=True)
 
     def try_at(rate: float) -> Run | None:
         run = observe(trial, at_rate(drawn, demand, rate), stop=True)
         return run if holds(trial, run) else None
 
-    floor = max(above * (1 + PRECISION), LEAST * bound)
-    held = try_at(floor)
-    if held is None:
-        return Capacity(0.0, "another candidate carries more" if above else broken_promise(trial, drawn, floor))
-    return _bisect(try_at, floor, bound, held)
+    if above:
+        floor = above * (1 + PRECISION)
+        held = try_at(floor)
+        return _bisect(try_at, floor, bound, held) if held else Capacity(0.0, "another candidate carries more")
+    floor = LEAST * bound
+    alone = observe(trial, at_rate(drawn, demand, floor))
+    if not holds(trial, alone):
+        return Capacity(0.0, broken_promise(trial, alone))
+    return _bisect(try_at, floor, bound, alone)
 
 
 def _bisect(try_at: Callable[[float], Run | None], low: float, high: float, held: Run) -> Capacity:
@@ -167,7 +175,7 @@ def closed_capacity(trial: Trial, drawn: Requests) -> Capacity:
         else:
             high = middle - 1
     if held is None:
-        return Capacity(0.0, broken_promise(trial, replace(drawn, concurrency=1), 0.0))
+        return Capacity(0.0, broken_promise(trial, observe(trial, replace(drawn, concurrency=1))))
     return Capacity(float(low), run=held)
 
 
@@ -180,7 +188,7 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
     deadline, few, many = trial.load.offered[0].deadline_s, *(min(len(drawn), n) for n in JOB_PARTS)
     run = observe(trial, first(drawn, many))
     if any(not found.met for found in summarise(run, trial.slos).values()):
-        return Capacity(0.0, broken_promise(trial, first(drawn, 1), 0.0))
+        return Capacity(0.0, broken_promise(trial, observe(trial, first(drawn, 1))))
     short_s = observe(trial, first(drawn, few)).end_s if few < many else 0.0
     slope_s = (run.end_s - short_s) / max(many - few, 1) if few < many else run.end_s / many
     if deadline is None:
@@ -199,12 +207,10 @@ def first(drawn: Requests, n: int) -> Requests:
     )  # fmt: skip
 
 
-def broken_promise(trial: Trial, drawn: Requests, rate: float) -> str:
-    """Which promise breaks worst even at a low rate, in words; a floor of this candidate."""
-    run = observe(trial, at_rate(drawn, trial.load.demand or 1.0, rate) if rate else drawn)
-    worst = max(
-        (row for name, one in summarise(run, trial.slos).items() for row in _broken(trial, name, one)), default=None
-    )
+def broken_promise(trial: Trial, run: Run) -> str:
+    """Which promise breaks worst in a run without much load, in words; a floor of this candidate."""
+    found = summarise(run, trial.slos).items()
+    worst = max((row for name, one in found for row in _broken(trial, name, one)), default=None)
     return worst[1] if worst else "requests are turned away: they do not fit into its memory or context"
 
 
@@ -229,3 +235,8 @@ def board_watts(trial: Trial, run: Run) -> tuple[float, float]:
     work = run.pools[POOL].work
     energy = joules(work, trial.model, trial.pool(1), trial.hardware)
     return energy.gpu_w, min(1.0, work.busy_s / work.span_s) if work.span_s else 0.0
+
+
+def resting_watts(trial: Trial) -> float:
+    """Watts of one replica's accelerators with the model loaded and nothing to do."""
+    return trial.candidate.gpus * idle_w(trial.hardware.accelerator, loaded=True)

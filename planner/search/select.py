@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -217,11 +217,18 @@ class _Model:
 
     def expression(self, goal: str) -> Any:
         """The integer to minimise for a goal."""
-        return {
-            "usd_per_hour": self._usd, "usd_per_mtok": self._usd, "power_w": self._watts, "joules_per_token": self._watts,
-            "gpus": self._gpus, "goodput": lambda: -self.total, "tie:size": self._size, "tie:unique": self._unique,
+        known: dict[str, Callable[[], Any]] = {
+            "usd_per_hour": self._usd,
+            "usd_per_mtok": self._usd,
+            "power_w": self._watts,
+            "joules_per_token": self._watts,
+            "gpus": self._gpus,
+            "goodput": lambda: -self.total,
             "max_pools": lambda: sum(self.on),
-        }[goal]()  # fmt: skip
+            "tie:size": self._size,
+            "tie:unique": self._unique,
+        }
+        return known[goal]()
 
     def _usd(self) -> Any:
         """Nodes, and for owned ones the electricity of what they do."""
@@ -288,7 +295,7 @@ class _Model:
         return round(solver.objective_value), _whole(solver.best_objective_bound), status == self._cp.OPTIMAL
 
     def _hint(self) -> None:
-        self.model.clear_hints()
+        self.model.clear_hints()  # type: ignore[no-untyped-call]
         for variable in (*self.n, *self.on, *self.z, *self.m.values(), self.total):
             self.model.add_hint(variable, self._last.value(variable))
 

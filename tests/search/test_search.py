@@ -262,3 +262,18 @@ def test_two_classes_with_different_promises_are_served(small: Callable[..., Set
     choice = chosen(small(models=FP16, search=NARROW, classes=classes))
     assert held(choice.seen)
     assert {route.request_class for route in choice.deployment.routes} == {"chat", "bulk"}
+
+
+def test_without_a_latency_to_keep_nothing_is_split(small: Callable[..., Setting]) -> None:
+    """Throughput alone never asks for prefill apart from decode; a promise does."""
+    roles = {one.candidate.role for one in evaluation_of(small(models=FP16, search=NARROW, classes=one_class())).found}
+    assert roles == {"aggregated"}
+    kept = one_class(slo={"tpot": {"p95": "30 ms"}})
+    roles = {one.candidate.role for one in evaluation_of(small(models=FP16, search=NARROW, classes=kept)).found}
+    assert roles == {"aggregated", "prefill", "decode"}
+
+
+def test_the_solver_and_the_bill_agree_on_power(small: Callable[..., Setting]) -> None:
+    setting = small(models=FP16, search={**NARROW, "requests_per_probe": 2000, "roles": ["aggregated"]}, objective=["joules_per_token"])
+    plan = planned(setting)
+    assert plan.objectives[0].value == pytest.approx(plan.bill.joules_per_token.value, rel=0.03)
