@@ -150,8 +150,9 @@ def _plans(
     def pool(name: str, plan: Parallelism, replicas: int, share: float) -> Pool:
         return Pool(
             name=name, model=model.name, node=node.name, accelerator=accelerator.name, parallelism=plan,
-            phases=("prefill", "decode") if name == "serve" else (name,), replicas=replicas,  # type: ignore[arg-type]
-            weights=weight_dtype(row, model), kv=kv_dtype(row, profile), max_tokens_per_step=profile.max_tokens_per_step,
+            phases=("prefill", "decode") if name == "serve" else (name,), replicas=replicas,
+            weights=weight_dtype(row, model), kv=kv_dtype(row, profile),
+            max_tokens_per_step=profile.max_tokens_per_step * (plan.dp if profile.limits_per_dp_rank else 1),
             max_seqs=max_seqs(profile, client, share),
         )  # fmt: skip
 
@@ -191,7 +192,9 @@ def weight_dtype(row: Row, model: Model) -> Dtype:
     if not row.weights:
         return model.native_dtype
     if row.weights not in get_args(Dtype):
-        raise Refusal("unsupported", f"weight format {row.weights!r} is not known - known: {', '.join(get_args(Dtype))}")
+        raise Refusal(
+            "unsupported", f"weight format {row.weights!r} is not known - known: {', '.join(get_args(Dtype))}"
+        )
     return row.weights  # type: ignore[return-value]
 
 
@@ -202,7 +205,7 @@ def kv_dtype(row: Row, profile: EngineProfile) -> KvDtype:
             raise Refusal("unsupported", f"KV format {row.kv!r} is not known - known: {', '.join(get_args(KvDtype))}")
         return row.kv  # type: ignore[return-value]
     if row.weights in ("fp8", "nvfp4", "mxfp4") and profile.kv_for_fp8_weights:
-        return profile.kv_for_fp8_weights  # type: ignore[return-value]
+        return profile.kv_for_fp8_weights
     return "fp16" if row.weights == "fp16" else "bf16"
 
 

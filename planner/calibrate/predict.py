@@ -102,8 +102,12 @@ def run_case(case: Case, replicas: dict[str, Replica]) -> tuple[Run, int, Sample
     pools = (first.model_copy(update={"replicas": 1}),) if copies > 1 else case.pools
     edges: tuple[Edge, ...] = ()
     if len(pools) == 2:
-        link = {"bandwidth_bytes_per_s": _kv_bandwidth(case), "latency_s": 20e-6}  # SI, not text with units
-        edges = (Edge.model_construct(source=pools[0].name, target=pools[1].name, **link),)
+        speed = _kv_bandwidth(case)  # SI, not text with units
+        edges = (
+            Edge.model_construct(
+                source=pools[0].name, target=pools[1].name, bandwidth_bytes_per_s=speed, latency_s=20e-6
+            ),
+        )
     deployment = Deployment(pools=pools, edges=edges, routes=(Route(request_class="measured", pool=first.name),))
     sample = sample_of(case.client, 1.0 / copies)
     return simulate(deployment, replicas, _steps_of(sample.requests, case.token_yield)), copies, sample
@@ -136,6 +140,8 @@ def metrics_of(case: Case, run: Run, copies: int, sample: Sample) -> dict[str, f
     inputs, outputs = sample.requests.input_tokens, sample.requests.output_tokens
     weights = sample.weights[scored]
     first, last = (run.first_token_s - run.arrival_s)[scored], (run.finish_s - run.arrival_s)[scored]
+    opening = np.flatnonzero(scored) < sample.first
+    first, last = first + opening * case.client.cold_start_s, last + opening * case.client.cold_start_s
     per_token = (last - first) / np.maximum(outputs[scored] - 1, 1)
     per_second = copies * _requests_per_s(case, run, sample, done)
     metrics = {

@@ -74,7 +74,9 @@ def report(table: Sequence[Cells], predictions: Sequence[Cells]) -> Report:
     return Report(len(table), dict(statuses), tuple(reasons.most_common(10)), tuple(scores(table, predictions)))
 
 
-def _answers(table: Sequence[Cells], done: dict[str, Cells], jobs: int, progress: Progress | None) -> Iterator[list[Cells]]:
+def _answers(
+    table: Sequence[Cells], done: dict[str, Cells], jobs: int, progress: Progress | None
+) -> Iterator[list[Cells]]:
     """Answers in batches as they become known, each configuration computed once."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for cells in table:

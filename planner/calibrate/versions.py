@@ -15,8 +15,11 @@ import yaml
 Version = tuple[int, ...]
 
 # Other software whose version stands in the same text: its numbers must not be taken for the engine's.
-_FOREIGN = re.compile(r"(?:cuda|cudnn|rocm|driver|pytorch(?:_release)?|torch|ubuntu|py|python|cu|dali|triton|tensorrt|jetpack)"
-                      r"(?![-_]?llm)[ _:v]*(?:version )?[\d.]+(?:rc\d+)?", re.IGNORECASE)  # fmt: skip
+_FOREIGN = re.compile(
+    r"(?:cuda|cudnn|rocm|driver|pytorch(?:_release)?|torch|ubuntu|py|python|cu|dali|triton|tensorrt|jetpack)"
+    r"(?![-_]?llm)[ _:v]*(?:version )?[\d.]+(?:rc\d+)?",
+    re.IGNORECASE,
+)
 _RELEASE = re.compile(r"(?<![\d.])v?(\d{1,2})\.(\d{1,3})(?:\.(\d{1,3}))?")
 _COMPACT_DATE = re.compile(r"(?<!\d)(20\d\d)(\d\d)(\d\d)(?!\d)")
 _DATE = re.compile(r"(20\d\d)-(\d\d)(?:-(\d\d))?")

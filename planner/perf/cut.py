@@ -67,8 +67,14 @@ class Cut:
         return BYTES_PER_WEIGHT[kind]
 
 
+# Publishers whose fp8 checkpoints, shipped beside a 16-bit one, carry one scale per 128 x 128 block (model cards of
+# Qwen3-*-FP8, Qwen3.5-*-FP8, GLM-*-FP8); others use one per tensor or channel.
+BLOCK_SCALED_FAMILIES = ("qwen3", "glm")
+
+
 def cut_of(model: Model, pool: Pool, hardware: Hardware) -> Cut:
-    block_scaled = model.native_dtype == "fp8" and pool.weights == "fp8"
+    ships_blocks = model.native_dtype == "fp8" or model.family.startswith(BLOCK_SCALED_FAMILIES)
+    block_scaled = pool.weights == "fp8" and ships_blocks
     return Cut(hardware, pool.parallelism, formats_of(model, pool), model.hidden, BYTES_PER_KV[pool.kv], block_scaled)
 
 

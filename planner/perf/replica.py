@@ -93,8 +93,9 @@ def _price_stage(
     decode = _price_decode(model, pool, cut, stage, price)
     stride, tokens = _token_grid(pool)
     prefill_work = stage_work(model, cut, stage, _prefill_tokens(tokens, pool))
-    linear = np.maximum.accumulate(_linear_s(prefill_work, price)) * profile.multipliers.prefill
-    chunk = prefill_prices(prefill_work, cut, price).scaled(profile.multipliers.prefill)
+    times = profile.multipliers
+    linear = np.maximum.accumulate(_linear_s(prefill_work, price, times.moe_prefill)) * times.prefill
+    chunk = prefill_prices(prefill_work, cut, price).scaled(times.prefill)
     every = np.arange(0, stride * _samples(pool, stride), stride, dtype=float)
     linear_s = np.interp(every, tokens, linear)
     rank, rounded = _batches(pool, profile)
@@ -144,10 +145,10 @@ def _affine(op: DecodeAttention, seqs: Floats, price: Estimator, hardware: Hardw
     return np.maximum(at_low - slope * seqs * low, 0.0), slope
 
 
-def _linear_s(work: StageWork, price: Estimator) -> Floats:
+def _linear_s(work: StageWork, price: Estimator, moe_factor: float = 1.0) -> Floats:
     """Token-proportional operators and messages of a stage, [tokens]."""
     total = sum((price.gemm(op) * op.count for op in work.gemms), start=np.float64(0.0))
-    total = total + sum(price.moe(op) * op.count for op in work.moes)
+    total = total + sum(price.moe(op) * op.count for op in work.moes) * moe_factor
     total = total + sum(price.elementwise(op) * op.count for op in work.passes)
     return np.asarray(total + sum(price.collective(op) * op.count for op in work.messages))
 

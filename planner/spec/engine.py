@@ -51,6 +51,8 @@ class Multipliers(Frozen):
     """Scales the latency of a collective (ranks wait for each other), not the time its bytes take."""
     prefill: float = Field(1.0, ge=0.5)
     """Scales the prefill share of a mixed step only, never the decode part."""
+    moe_prefill: float = Field(1.0, ge=0.5)
+    """Scales the routed experts of that share once more: grouped products of prompts run far below decode efficiency."""
 
 
 class MemoryRule(Frozen):

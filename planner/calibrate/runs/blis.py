@@ -91,7 +91,9 @@ def stage_requests(entry: Mapping[str, Any], stage: int) -> Requests:
     gaps = rng.exponential(1.0, n)
     inputs = np.full(n, entry["system_prompt_len"] + entry["question_len"], dtype=np.int64)
     outputs = np.full(n, entry["output_len"], dtype=np.int64)
-    return requests_of(np.cumsum(gaps) * (load["duration"] / gaps.sum()), inputs, outputs, _cached(entry, stage, inputs))
+    return requests_of(
+        np.cumsum(gaps) * (load["duration"] / gaps.sum()), inputs, outputs, _cached(entry, stage, inputs)
+    )
 
 
 def _cached(entry: Mapping[str, Any], stage: int, inputs: np.ndarray[Any, np.dtype[np.int64]]) -> Any:

@@ -36,8 +36,6 @@ def replica_of(experiment: Experiment, catalog: Catalog, *, estimator: str = "de
     """One replica of the run, with the KV blocks that it states."""
     pool = experiment.pool
     profile = profile_of(experiment, catalog)
-    built = build_replica(
-        catalog.model(pool.model), pool, hardware_of(catalog, pool), profile, estimator=estimator
-    )
+    built = build_replica(catalog.model(pool.model), pool, hardware_of(catalog, pool), profile, estimator=estimator)
     built = replace(built, max_context=0)
     return replace(built, kv_blocks=experiment.settings.kv_blocks) if experiment.settings.kv_blocks else built

@@ -17,7 +17,7 @@ from planner.spec.precision import BYTES_PER_WEIGHT
 
 @dataclass(frozen=True, slots=True)
 class Moe:
-    """`count` layers. tokens: of the whole replica before routing [rows]; touched: distinct experts on the rank."""
+    """`count` layers. tokens: of the whole replica before routing [rows]; touched: experts used on the fullest rank."""
 
     tokens: Floats
     touched: Floats
@@ -62,13 +62,27 @@ class Moe:
 def routed(cut: Cut, ffn: MoeFfn, tokens: Floats, count: float, coverage: Coverage | None, phase: str) -> Moe:
     """The routed experts of `count` layers for `tokens` new tokens of the whole replica."""
     kind = cut.formats.experts
-    touched = distinct_experts(ffn, tokens, coverage, phase) / cut.degrees.ep
+    touched = hottest(distinct_experts(ffn, tokens, coverage, phase) / cut.degrees.ep, ffn.experts, cut.degrees.ep)
     return Moe(
         tokens=tokens, touched=touched, top_k=ffn.top_k, experts=ffn.experts, ep=cut.degrees.ep,
         expert_tp=cut.expert_tp, width=ffn.latent or cut.hidden, inner=ffn.inner / cut.expert_tp,
         matrices=3 if ffn.gated else 2, weights=kind, rate=cut.hardware.rate(kind), count=count,
         block_scaled=cut.block_scaled and kind == "fp8",
     )  # fmt: skip
+
+
+def hottest(mean: Floats, experts: int, ep: int) -> Floats:
+    """Experts touched on the fullest of ep ranks when `mean` are on average: all ranks wait for it.
+
+    Mean plus the expected maximum of ep normal variates (0.56, 1.03, 1.42, 1.77 for 2, 4, 8, 16; within 4 % of
+    .56 log2(ep)^.85) times the spread of a binomial draw.
+    """
+    if ep <= 1:
+        return mean
+    local = experts / ep
+    spread = np.sqrt(np.maximum(mean * (1.0 - mean / local), 0.0))
+    fullest: Floats = np.minimum(mean + 0.56 * np.log2(ep) ** 0.85 * spread, local)
+    return fullest
 
 
 def distinct_experts(ffn: MoeFfn, tokens: Floats, coverage: Coverage | None, phase: str) -> Floats:
