@@ -169,7 +169,7 @@ def replica_records(pool: NDArray[Any]) -> NDArray[Any]:
     for k, actor in enumerate(("transfer_actor", "completion_actor", "formation_actor")):
         replica[actor] = len(pool) + k * n + np.arange(n)
     replica["pool"] = np.repeat(np.arange(len(pool)), pool["replicas"])
-    replica["free_blocks"] = pool["kv_blocks"][replica["pool"]]
+    replica["kv_blocks"] = replica["free_blocks"] = pool["kv_blocks"][replica["pool"]]
     return replica
 
 
@@ -232,7 +232,7 @@ def admissible(
     whole = request["input"] + request["output"]
     here, moves = request["pool"], request["edge"] != NOBODY
     kept = np.where(moves, request["input"], whole)
-    good = (whole <= limit[here]) & (-(-kept // pool["block_tokens"][here]) <= usable[here])
+    good: NDArray[np.bool_] = (whole <= limit[here]) & (-(-kept // pool["block_tokens"][here]) <= usable[here])
     if moves.any():
         there = edge["target"][request["edge"][moves]]
         fits = (whole[moves] <= limit[there]) & (-(-whole[moves] // pool["block_tokens"][there]) <= usable[there])

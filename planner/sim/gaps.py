@@ -32,39 +32,36 @@ def bin_end_s(b: int) -> float:
 
 def record_gap(s: State, i: int, gap_s: float) -> None:
     """One gap of request i."""
-    request = s.request
-    if gap_s > request[i].largest_gap_s:
-        request[i].largest_gap_s = gap_s
+    request = s.request[i]
+    request.largest_gap_s = max(request.largest_gap_s, gap_s)
     if i >= s.clock[0].measured_from:
-        c = request[i].class_index
-        s.gap_count[c, gap_bin(gap_s)] += 1
-        s.totals[c].gap_sum_s += gap_s
+        s.gap_count[request.class_index, gap_bin(gap_s)] += 1
+        s.totals[request.class_index].gap_sum_s += gap_s
 
 
-def record_ramp(s: State, first_s: float, slope: float, steps: int) -> None:
-    """Gaps first + slope, first + 2 slope, ... of `steps` steps, each for the `tally` requests of every class c."""
-    classes = s.totals.shape[0]
+def record_ramp(s: State, first_s: float, slope_s: float, steps: int) -> None:
+    """Gaps first + slope, first + 2 slope, ... of `steps` steps, each for the `tally` requests of every class."""
     j = 1
     while j <= steps:
-        b = gap_bin(first_s + slope * j)
-        last = last_in_bin(first_s, slope, j, steps, b)
-        for c in range(classes):
+        b = gap_bin(first_s + slope_s * j)
+        last = last_in_bin(first_s, slope_s, j, steps, b)
+        for c in range(s.totals.shape[0]):
             s.gap_count[c, b] += s.totals[c].tally * (last - j + 1)
         j = last + 1
-    total = steps * first_s + slope * (steps * (steps + 1) / 2)
-    for c in range(classes):
+    total = steps * first_s + slope_s * (steps * (steps + 1) / 2)
+    for c in range(s.totals.shape[0]):
         s.totals[c].gap_sum_s += s.totals[c].tally * total
 
 
-def last_in_bin(first_s: float, slope: float, j: int, steps: int, b: int) -> int:
+def last_in_bin(first_s: float, slope_s: float, j: int, steps: int, b: int) -> int:
     """The last step up to `steps` whose gap falls into bin b, given that the gap of step j does."""
-    if slope <= 0.0 or b == BINS - 1:
+    if slope_s <= 0.0 or b == BINS - 1:
         return steps
     end = bin_end_s(b)
-    guess = (end - first_s) / slope
+    guess = (end - first_s) / slope_s
     last = steps if guess > steps else max(int(guess), j)
-    while last > j and first_s + slope * last >= end:
+    while last > j and first_s + slope_s * last >= end:
         last -= 1
-    while last < steps and first_s + slope * (last + 1) < end:
+    while last < steps and first_s + slope_s * (last + 1) < end:
         last += 1
     return last

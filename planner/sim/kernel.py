@@ -51,6 +51,8 @@ def compiled_loop() -> Callable[[State], None]:
     """`loop.run` compiled by numba, or taken from the cache."""
     import numba
 
+    njit: Any = numba.njit  # the options below are known to it, but not to its type stubs
+    config: Any = numba.config
     cache = cache_dir()
     if cache is not None and not any(cache.iterdir()):
         log.info("compiling the simulator once for this version; this takes some seconds")
@@ -59,15 +61,15 @@ def compiled_loop() -> Callable[[State], None]:
         # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
         # Only `run` is called from Python: the others need no wrappers and no cache of their own.
         if function.__name__ == "run":
-            return numba.njit(function, cache=cache is not None, _nrt=False)
-        return numba.njit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+            return njit(function, cache=cache is not None, _nrt=False)
+        return njit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
     # Numba reads the directory when it decorates, and would stamp the cache of `run` by that one file only.
-    others, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache or "")
+    others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")
     try:
         found: Callable[[State], None] = twins(compile_one)[loop.run]
     finally:
-        numba.config.CACHE_DIR = others
+        config.CACHE_DIR = others
     return found
 
 
@@ -100,12 +102,15 @@ def twins(compile_one: Callable[[Any], Any]) -> dict[Any, Any]:
 
 
 def cache_dir() -> Path | None:
-    """Directory for compiled code of this version and source; None when it cannot be written."""
+    """Directory for compiled code of this version and source, below NUMBA_CACHE_DIR or the user's cache.
+
+    None when it cannot be written.
+    """
     digest = hashlib.sha256()
     for file in (__file__, *(module.__file__ for module in modules())):
         digest.update(Path(str(file)).read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = home / "serveplan" / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serveplan"
+    path = Path(os.environ.get("NUMBA_CACHE_DIR") or home) / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:

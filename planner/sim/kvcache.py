@@ -5,41 +5,43 @@ Tokens are rounded up to blocks per request (PagedAttention, 2309.06180 section 
 
 from __future__ import annotations
 
+from typing import Any
+
 from planner.sim.state import NOBODY, RUNNING, WAITING, State, pop_front, push_front
 
 
-def blocks_of(s: State, r: int, tokens: int) -> int:
+def blocks_of(pool: Any, tokens: int) -> int:
     """Blocks that hold `tokens` tokens."""
-    block = s.pool[s.replica[r].pool].block_tokens
-    return int((tokens + block - 1) // block)
+    return int((tokens + pool.block_tokens - 1) // pool.block_tokens)
 
 
-def take(s: State, r: int, blocks: int) -> None:
-    """Take `blocks` of replica r; the caller has checked that they are free."""
-    replica = s.replica
-    replica[r].free_blocks -= blocks
-    replica[r].blocks_taken += blocks
-    used = s.pool[replica[r].pool].kv_blocks - replica[r].free_blocks
-    if used > replica[r].peak_blocks:
-        replica[r].peak_blocks = used
+def take(replica: Any, blocks: int) -> None:
+    """Take `blocks` of a replica; the caller has checked that they are free."""
+    replica.free_blocks -= blocks
+    replica.blocks_taken += blocks
+    replica.peak_blocks = max(replica.peak_blocks, replica.kv_blocks - replica.free_blocks)
 
 
-def give_back(s: State, r: int, blocks: int) -> None:
-    """Free `blocks` of replica r."""
-    s.replica[r].free_blocks += blocks
-    s.replica[r].blocks_given += blocks
+def give_back(replica: Any, blocks: int) -> None:
+    """Free `blocks` of a replica."""
+    replica.free_blocks += blocks
+    replica.blocks_given += blocks
 
 
-def grow(s: State, r: int, i: int, tokens: int) -> bool:
-    """Make request i hold blocks for `tokens` tokens; False, and nothing taken, when they are not free."""
-    more = blocks_of(s, r, tokens) - s.request[i].blocks
-    if more <= 0:
-        return True
-    if more > s.replica[r].free_blocks:
+def grow(replica: Any, request: Any, blocks: int) -> bool:
+    """Make a request hold `blocks` at least; False, and nothing taken, when they are not free."""
+    more = blocks - request.blocks
+    if more > replica.free_blocks:
         return False
-    take(s, r, more)
-    s.request[i].blocks += more
+    if more > 0:
+        take(replica, more)
+        request.blocks += more
     return True
+
+
+def fits(replica: Any, pool: Any, tokens: int) -> bool:
+    """Whether a new request may take blocks for `tokens` tokens: those and the watermark must be free."""
+    return bool(blocks_of(pool, tokens) + pool.watermark_blocks <= replica.free_blocks)
 
 
 def candidate(s: State, r: int) -> int:
@@ -47,34 +49,28 @@ def candidate(s: State, r: int) -> int:
 
     A request that waits for engine steps (`admission_lag_steps`) waits only while the engine has something to do.
     """
-    if s.queue[r].length == 0:
+    queue, replica = s.queue[r], s.replica[r]
+    if queue.length == 0 or (replica.running > 0 and s.request[queue.head].ready_step > replica.steps):
         return NOBODY
-    i = s.queue[r].head
-    if s.replica[r].running > 0 and s.request[i].ready_step > s.replica[r].steps:
-        return NOBODY
-    return int(i)
-
-
-def fits(s: State, r: int, tokens: int) -> bool:
-    """Whether a new request may take blocks for `tokens` tokens: those and the watermark must be free."""
-    needed = blocks_of(s, r, tokens) + s.pool[s.replica[r].pool].watermark_blocks
-    return bool(needed <= s.replica[r].free_blocks)
+    return int(queue.head)
 
 
 def admit(s: State, r: int, tokens: int, now: float) -> int:
     """Move the head of the waiting queue to the end of the running list with blocks for `tokens`; its number."""
     i = pop_front(s, r)
-    s.request[i].blocks = blocks_of(s, r, tokens)
-    take(s, r, s.request[i].blocks)
+    request, replica = s.request[i], s.replica[r]
+    request.blocks = blocks_of(s.pool[replica.pool], tokens)
+    take(replica, request.blocks)
     append_running(s, r, i)
-    if s.request[i].admitted_s > now:
-        s.request[i].admitted_s = now
+    request.admitted_s = min(request.admitted_s, now)
     return i
 
 
 def append_running(s: State, r: int, i: int) -> None:
-    s.running[r, s.replica[r].running] = i
-    s.replica[r].running += 1
+    """Request i runs on replica r from the next batch on."""
+    replica = s.replica[r]
+    s.running[r, replica.running] = i
+    replica.running += 1
     s.request[i].state = RUNNING
 
 
@@ -83,16 +79,16 @@ def preempt(s: State, r: int, i: int) -> None:
 
     The caller takes it out of the running list.
     """
-    request, replica = s.request, s.replica
-    if request[i].prefilled:
-        request[i].prompt = request[i].done
-    request[i].prefilled = 0
-    request[i].done = 0
-    give_back(s, r, request[i].blocks)
-    request[i].blocks = 0
-    request[i].preemptions += 1
-    request[i].ready_step = 0
-    request[i].state = WAITING
-    replica[r].preemptions += 1
-    replica[r].preempted = 1
+    request, replica = s.request[i], s.replica[r]
+    if request.prefilled:
+        request.prompt = request.done
+    request.prefilled = 0
+    request.done = 0
+    give_back(replica, request.blocks)
+    request.blocks = 0
+    request.preemptions += 1
+    request.ready_step = 0
+    request.state = WAITING
+    replica.preemptions += 1
+    replica.preempted = 1
     push_front(s, r, i)

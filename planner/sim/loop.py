@@ -1,4 +1,4 @@
-"""The simulation loop: arrivals, batches, completions, in order of time. Knows pools, phases and edges, no engine by name.
+"""The simulation loop: arrivals, batches, completions in order of time. Knows pools, phases and edges, never an engine.
 
 Between events nothing changes: while the batch is a pure decode batch that nobody can join, k steps are taken together
 (`steady_steps`), and an arrival that could join cuts them at the end of the step in progress. Written with loops and
@@ -8,11 +8,12 @@ arrays only, because the same source runs compiled.
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from planner.sim.events import set_event, sleep, wake
+from planner.sim.events import set_event, wake
 from planner.sim.gaps import record_gap, record_ramp
-from planner.sim.kvcache import blocks_of, give_back, take
-from planner.sim.pricing import affine_steps, price, slope_s
+from planner.sim.kvcache import blocks_of, give_back, grow
+from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
 from planner.sim.state import (
@@ -26,20 +27,23 @@ from planner.sim.state import (
 )
 from planner.sim.transfer import end_copy, hand_over, pull
 
+FOREVER = 1 << 60
+"""More steps than any request needs."""
+
 
 def run(s: State) -> None:
     """Simulate until nothing is left to do, the horizon is reached, or a rule is broken beyond repair."""
-    pools, replicas = s.pool.shape[0], s.replica.shape[0]
-    while s.clock[0].stopped == 0:
+    pools, replicas, clock = s.pool.shape[0], s.replica.shape[0], s.clock[0]
+    while clock.stopped == 0:
         actor = s.event[1].winner
         now = s.event[actor].time_s
-        if now == math.inf or now > s.clock[0].horizon_s:
+        if now == math.inf or now > clock.horizon_s:
             break
-        s.clock[0].now_s = now
+        clock.now_s = now
         if actor < pools:
             arrive(s, actor, now)
         elif actor < pools + replicas:
-            end_copy_and_pull(s, actor - pools, now)
+            copied(s, actor - pools, now)
         elif actor < pools + 2 * replicas:
             complete(s, actor - pools - replicas, now)
         else:
@@ -49,206 +53,184 @@ def run(s: State) -> None:
 
 def start(s: State, i: int) -> None:
     """Request i is on its way to its pool; it enters the queue `request_s` after its arrival."""
-    p = s.request[i].pool
-    q = s.pool[p].arrival_queue
-    push_back(s, q, i)
-    if s.queue[q].length == 1:
-        set_event(s, p, s.request[i].arrival_s + s.pool[p].request_s)
+    request = s.request[i]
+    pool = s.pool[request.pool]
+    push_back(s, pool.arrival_queue, i)
+    if s.queue[pool.arrival_queue].length == 1:
+        set_event(s, request.pool, request.arrival_s + pool.request_s)
 
 
 def start_next(s: State, now: float) -> None:
     """Closed loop: one request ended, the next one starts."""
-    clock = s.clock
-    i = clock[0].next_request
-    if clock[0].concurrency > 0 and i < s.request.shape[0]:
+    clock = s.clock[0]
+    i = clock.next_request
+    if clock.concurrency > 0 and i < s.request.shape[0]:
         s.request[i].arrival_s = max(s.request[i].arrival_s, now)
-        clock[0].next_request = i + 1
+        clock.next_request = i + 1
         start(s, i)
 
 
 def arrive(s: State, p: int, now: float) -> None:
-    """The next request of pool p enters the queue of a replica, or is refused when it can never fit."""
-    q = s.pool[p].arrival_queue
-    i = pop_front(s, q)
-    following = math.inf
-    if s.queue[q].length > 0:
-        following = s.request[s.queue[q].head].arrival_s + s.pool[p].request_s
+    """The next request of pool p enters the queue of a replica, or is refused because it can never fit."""
+    queue = s.queue[s.pool[p].arrival_queue]
+    i = pop_front(s, s.pool[p].arrival_queue)
+    following = s.request[queue.head].arrival_s + s.pool[p].request_s if queue.length > 0 else math.inf
     set_event(s, p, following)
     if s.request[i].state == REJECTED:
         start_next(s, now)
         return
     r = choose_replica(s, p, i)
+    replica = s.replica[r]
     tick(s, r, now)
     s.request[i].replica = r
     s.request[i].first_replica = r
-    s.replica[r].outstanding += 1
+    replica.outstanding += 1
     if s.queue[r].length == 0:
         cut(s, r, now)
     lag(s, r, i, now)
     push_back(s, r, i)
-    s.replica[r].peak_waiting = max(s.replica[r].peak_waiting, s.queue[r].length)
+    replica.peak_waiting = max(replica.peak_waiting, s.queue[r].length)
     wake(s, r, now)
 
 
 def lag(s: State, r: int, i: int, now: float) -> None:
     """Engine step from which request i may be admitted: a fractional lag is spread so that its average holds."""
-    steps = s.pool[s.replica[r].pool].lag_steps
-    if steps <= 0.0:
-        return
-    s.replica[r].lag_credit += steps
-    whole = int(s.replica[r].lag_credit)
-    s.replica[r].lag_credit -= whole
-    s.request[i].ready_step = s.replica[r].steps + whole
-    if s.replica[r].flights > 0:
-        s.request[i].ready_step += steps_until(s, r, s.replica[r].oldest, now)
+    replica = s.replica[r]
+    steps = s.pool[replica.pool].lag_steps
+    if steps > 0.0:
+        replica.lag_credit += steps
+        whole = int(replica.lag_credit)
+        replica.lag_credit -= whole
+        running = steps_until(s.flight[r, replica.oldest], now) if replica.flights > 0 else 0
+        s.request[i].ready_step = replica.steps + running + whole
 
 
 def launch(s: State, r: int, now: float) -> None:
     """Form a batch and start it on the first pipeline stage."""
-    replica, flight, pool = s.replica, s.flight, s.pool
-    sleep(s, r)
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    set_event(s, replica.formation_actor, math.inf)
     tick(s, r, now)
-    p = replica[r].pool
-    slot = (replica[r].oldest + replica[r].flights) % pool[p].stages
-    replica[r].preempted = 0
-    n = form_batch(s, r, slot, now)
-    if n == 0:
+    slot = (replica.oldest + replica.flights) % pool.stages
+    flight = s.flight[r, slot]
+    replica.preempted = 0
+    flight.requests = form_batch(s, r, slot, now)
+    if flight.requests == 0:
         return
-    for k in range(n):
+    for k in range(flight.requests):
         s.request[s.batch[r, slot, k].request].in_flight = 1
-    flight[r, slot].requests = n
-    first = price(s, r, slot)
-    flight[r, slot].start_s = now
-    flight[r, slot].first_s = first
-    flight[r, slot].slope_s = 0.0
-    flight[r, slot].steps = 1
-    end = now + first
-    if pool[p].stages == 1 and s.clock[0].skip and steady(s, r, slot):
-        flight[r, slot].slope_s = slope_s(s, r, slot)
-        flight[r, slot].steps = steady_steps(s, r, slot)
-        end = after(s, r, slot, flight[r, slot].steps)
-    end = through_stages(s, r, end)
-    replica[r].flights += 1
-    if replica[r].flights == 1:
-        set_event(s, s.replica[r].completion_actor, end)
-    flight[r, slot].end_s = end
+    flight.start_s = now
+    flight.first_s = price(s, r, slot)
+    flight.slope_s = 0.0
+    flight.steps = 1
+    everybody_decodes = flight.decodes == replica.running and flight.chunks == 0
+    if s.clock[0].skip and pool.stages == 1 and everybody_decodes and replica.preempted == 0:
+        steady(s, r, slot)
+    flight.end_s = through_stages(s, r, after(flight, flight.steps))
+    replica.flights += 1
+    if replica.flights == 1:
+        set_event(s, replica.completion_actor, flight.end_s)
     wake(s, r, now)
 
 
 def through_stages(s: State, r: int, end: float) -> float:
     """Time a batch leaves the last pipeline stage when it leaves the first at `end`; a busy stage makes it wait."""
-    p = s.replica[r].pool
+    pool = s.pool[s.replica[r].pool]
     seconds = end - s.clock[0].now_s
     s.stage_free_s[r, 0] = end
-    for stage in range(1, s.pool[p].stages):
-        end = max(end + s.pool[p].hop_s, s.stage_free_s[r, stage]) + seconds
+    for stage in range(1, pool.stages):
+        end = max(end + pool.hop_s, s.stage_free_s[r, stage]) + seconds
         s.stage_free_s[r, stage] = end
     return end
 
 
-def steady(s: State, r: int, slot: int) -> bool:
-    """Whether the next batch will be the same: it decodes everybody, and the scheduler could admit nobody."""
-    flight, replica = s.flight, s.replica
-    everybody = flight[r, slot].decodes == replica[r].running and flight[r, slot].chunks == 0
-    return bool(everybody and replica[r].preempted == 0)
+def steady(s: State, r: int, slot: int) -> None:
+    """Take as many decode steps together as leave batch, admissions and form of the price as they are.
 
-
-def steady_steps(s: State, r: int, slot: int) -> int:
-    """Decode steps until the batch, the admissions or the form of the price may change; at least 1."""
-    request, batch, n = s.request, s.batch, s.flight[r, slot].requests
-    i = batch[r, slot, 0].request
-    most = request[i].input + request[i].output - request[i].done
-    for k in range(1, n):
-        i = batch[r, slot, k].request
-        most = min(most, request[i].input + request[i].output - request[i].done)
-    if s.queue[r].length > 0:
-        waits = request[s.queue[r].head].ready_step - s.replica[r].steps
-        if waits > 0:
-            most = min(most, waits)
-    most = affine_steps(s, r, slot, most)
-    if most <= 1 or blocks_needed(s, r, slot, most) < s.replica[r].free_blocks:
-        return max(most, 1)
-    low = 1
-    while most - low > 1:
-        middle = (low + most) // 2
-        if blocks_needed(s, r, slot, middle) < s.replica[r].free_blocks:
-            low = middle
+    The scheduler has just admitted nobody, and until a request ends memory only shrinks: those who wait go on waiting.
+    """
+    flight, seats, replica, queue = s.flight[r, slot], s.batch[r, slot], s.replica[r], s.queue[r]
+    pool = s.pool[replica.pool]
+    most = FOREVER
+    for k in range(flight.requests):
+        request = s.request[seats[k].request]
+        most = min(most, request.input + request.output - request.done)
+    if queue.length > 0:
+        waits = s.request[queue.head].ready_step - replica.steps
+        most = min(most, waits) if waits > 0 else most
+    most, slope_s = affine(s, r, slot, most)
+    low, high = 1, most + 1
+    while high - low > 1:
+        steps = most if high > most else (low + high) // 2
+        if blocks_needed(s, flight, seats, pool, steps) < replica.free_blocks:
+            low = steps
         else:
-            most = middle
-    return low
+            high = steps
+    flight.steps = low
+    flight.slope_s = slope_s
 
 
-def blocks_needed(s: State, r: int, slot: int, steps: int) -> int:
-    """Blocks that the batch takes on top in `steps` decode steps."""
+def blocks_needed(s: State, flight: Any, seats: Any, pool: Any, steps: int) -> int:
+    """Blocks that the batch of a flight takes on top in `steps` decode steps."""
     more = 0
-    for k in range(s.flight[r, slot].requests):
-        i = s.batch[r, slot, k].request
-        more += max(blocks_of(s, r, s.request[i].done + steps - 1) - s.request[i].blocks, 0)
+    for k in range(flight.requests):
+        request = s.request[seats[k].request]
+        more += max(blocks_of(pool, request.done + steps - 1) - request.blocks, 0)
     return more
 
 
-def take_blocks(s: State, r: int, slot: int, steps: int) -> None:
-    """Let the batch hold the blocks of its first `steps` steps."""
-    for k in range(s.flight[r, slot].requests):
-        i = s.batch[r, slot, k].request
-        more = blocks_of(s, r, s.request[i].done + steps - 1) - s.request[i].blocks
-        if more > 0:
-            take(s, r, more)
-            s.request[i].blocks += more
+def take_blocks(s: State, r: int, slot: int) -> None:
+    """Let the batch of a flight hold the blocks of all its steps."""
+    flight, seats, replica = s.flight[r, slot], s.batch[r, slot], s.replica[r]
+    for k in range(flight.requests):
+        request = s.request[seats[k].request]
+        grow(replica, request, blocks_of(s.pool[replica.pool], request.done + flight.steps - 1))
 
 
-def after(s: State, r: int, slot: int, steps: int) -> float:
+def after(flight: Any, steps: int) -> float:
     """Time at which the first `steps` steps of a flight have run: an arithmetic series."""
-    flight = s.flight
-    series = flight[r, slot].slope_s * (steps * (steps - 1) / 2)
-    return float(flight[r, slot].start_s + (steps * flight[r, slot].first_s + series))
+    return float(flight.start_s + (steps * flight.first_s + flight.slope_s * (steps * (steps - 1) / 2)))
 
 
-def steps_until(s: State, r: int, slot: int, now: float) -> int:
+def steps_until(flight: Any, now: float) -> int:
     """The first step of a flight that ends at `now` or later; the root of a quadratic, then exact by comparison."""
-    flight = s.flight
-    slope, steps = flight[r, slot].slope_s, flight[r, slot].steps
-    elapsed = now - flight[r, slot].start_s
-    b = flight[r, slot].first_s - slope / 2
-    root = b + math.sqrt(b * b + 2 * slope * elapsed)
-    j = steps
-    if root > 0.0 and 2 * elapsed / root < steps:
+    elapsed = now - flight.start_s
+    b = flight.first_s - flight.slope_s / 2
+    root = b + math.sqrt(b * b + 2 * flight.slope_s * elapsed)
+    j = flight.steps
+    if root > 0.0 and 2 * elapsed / root < j:
         j = max(int(2 * elapsed / root), 1)
-    while j > 1 and after(s, r, slot, j - 1) >= now:
+    while j > 1 and after(flight, j - 1) >= now:
         j -= 1
-    while j < steps and after(s, r, slot, j) < now:
+    while j < flight.steps and after(flight, j) < now:
         j += 1
-    return j
+    return int(j)
 
 
 def cut(s: State, r: int, now: float) -> None:
     """Steps taken together end with the one in progress at `now`, because somebody may join after it."""
-    slot = s.replica[r].oldest
-    if s.replica[r].flights != 1 or s.flight[r, slot].steps == 1:
+    replica = s.replica[r]
+    flight = s.flight[r, replica.oldest]
+    if replica.flights != 1 or flight.steps == 1:
         return
-    steps = steps_until(s, r, slot, now)
-    s.flight[r, slot].steps = steps
-    take_blocks(s, r, slot, steps)
-    end = after(s, r, slot, steps)
-    s.flight[r, slot].end_s = end
-    s.stage_free_s[r, 0] = end
-    set_event(s, s.replica[r].completion_actor, end)
+    flight.steps = steps_until(flight, now)
+    take_blocks(s, r, replica.oldest)
+    flight.end_s = after(flight, flight.steps)
+    s.stage_free_s[r, 0] = flight.end_s
+    set_event(s, replica.completion_actor, flight.end_s)
 
 
 def complete(s: State, r: int, now: float) -> None:
     """The oldest micro-batch of replica r is done: tokens come out, requests end or move on."""
-    replica, flight = s.replica, s.flight
-    slot = replica[r].oldest
-    steps = flight[r, slot].steps
-    if steps > 1:
-        settle(s, r, slot, now)
-    tick(s, r, now)
-    account(s, r, slot, now)
+    replica = s.replica[r]
+    slot = replica.oldest
+    settle(s, r, slot, now)
+    account(replica, s.flight[r, slot], now)
     gone = decode_tokens(s, r, slot, now) + prompt_tokens(s, r, slot, now)
-    replica[r].flights -= 1
-    replica[r].oldest = (slot + 1) % s.pool[replica[r].pool].stages
-    following = s.flight[r, replica[r].oldest].end_s if replica[r].flights > 0 else math.inf
-    set_event(s, s.replica[r].completion_actor, following)
+    replica.flights -= 1
+    replica.oldest = (slot + 1) % s.pool[replica.pool].stages
+    following = s.flight[r, replica.oldest].end_s if replica.flights > 0 else math.inf
+    set_event(s, replica.completion_actor, following)
     if gone > 0:
         compact(s, r)
         pull(s, r, now)
@@ -256,73 +238,76 @@ def complete(s: State, r: int, now: float) -> None:
 
 
 def settle(s: State, r: int, slot: int, now: float) -> None:
-    """Blocks of a stretch of steps are taken at its end; count them in the time average as if they came evenly."""
-    before = s.replica[r].free_blocks
-    take_blocks(s, r, slot, s.flight[r, slot].steps)
-    taken = before - s.replica[r].free_blocks
-    s.replica[r].block_area -= taken * (now - s.replica[r].seen_s) / 2
+    """Blocks of steps taken together are taken at their end; count them in the time average as if they came evenly."""
+    replica = s.replica[r]
+    if s.flight[r, slot].steps > 1:
+        before = replica.free_blocks
+        take_blocks(s, r, slot)
+        replica.block_area -= (before - replica.free_blocks) * (now - replica.seen_s) / 2
+    tick(s, r, now)
 
 
-def account(s: State, r: int, slot: int, now: float) -> None:
-    """Add the flight to the work totals."""
-    replica, flight = s.replica, s.flight
-    steps, n = flight[r, slot].steps, flight[r, slot].decodes
-    busy = now - max(replica[r].busy_until_s, flight[r, slot].start_s)
-    replica[r].busy_until_s = now
-    replica[r].busy_s += busy
-    if flight[r, slot].chunks > 0:
-        replica[r].prefill_busy_s += busy
-    replica[r].steps += steps
-    replica[r].prefill_tokens += flight[r, slot].chunk_tokens
-    replica[r].decode_tokens += n * steps
-    replica[r].context_tokens += float(steps * flight[r, slot].context + n * (steps * (steps - 1) // 2))
-    replica[r].pairs += float(flight[r, slot].pairs)
+def account(replica: Any, flight: Any, now: float) -> None:
+    """Add the flight to the work totals of its replica."""
+    steps, n = flight.steps, flight.decodes
+    busy = now - max(replica.busy_until_s, flight.start_s)
+    replica.busy_until_s = now
+    replica.busy_s += busy
+    if flight.chunks > 0:
+        replica.prefill_busy_s += busy
+    replica.steps += steps
+    replica.prefill_tokens += flight.chunk_tokens
+    replica.decode_tokens += n * steps
+    replica.context_tokens += float(steps * flight.context + n * (steps * (steps - 1) // 2))
+    replica.pairs += float(flight.pairs)
 
 
 def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     """Tokens of the decodes of a flight; how many requests ended."""
-    request, flight = s.request, s.flight
-    steps, first, slope = flight[r, slot].steps, flight[r, slot].first_s, flight[r, slot].slope_s
-    first_end = now if steps == 1 else after(s, r, slot, 1)
-    last_gap = first + slope * (steps - 1)
+    flight, seats, measured_from = s.flight[r, slot], s.batch[r, slot], s.clock[0].measured_from
+    steps = flight.steps
+    first_end = now if steps == 1 else after(flight, 1)
+    last_gap_s = flight.first_s + flight.slope_s * (steps - 1)
     for c in range(s.totals.shape[0]):
         s.totals[c].tally = 0
     gone = 0
-    for k in range(flight[r, slot].decodes):
-        i = s.batch[r, slot, k].request
-        record_gap(s, i, first_end - request[i].last_token_s)
+    for k in range(flight.decodes):
+        i = seats[k].request
+        request = s.request[i]
+        record_gap(s, i, first_end - request.last_token_s)
         if steps > 1:
-            request[i].largest_gap_s = max(request[i].largest_gap_s, last_gap)
-            if i >= s.clock[0].measured_from:
-                s.totals[request[i].class_index].tally += 1
-        request[i].last_token_s = now
-        request[i].done += steps
-        request[i].in_flight = 0
-        if request[i].done == request[i].input + request[i].output:
+            request.largest_gap_s = max(request.largest_gap_s, last_gap_s)
+            if i >= measured_from:
+                s.totals[request.class_index].tally += 1
+        request.last_token_s = now
+        request.done += steps
+        request.in_flight = 0
+        if request.done == request.input + request.output:
             finish(s, r, i, now)
             gone += 1
     if steps > 1:
-        record_ramp(s, first, slope, steps - 1)
+        record_ramp(s, flight.first_s, flight.slope_s, steps - 1)
     return gone
 
 
 def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
     """Prompt chunks of a flight; the last chunk of a prompt yields a token. How many requests left the replica."""
-    request, gone = s.request, 0
-    for k in range(s.flight[r, slot].decodes, s.flight[r, slot].requests):
-        i = s.batch[r, slot, k].request
-        request[i].in_flight = 0
-        request[i].done += s.batch[r, slot, k].tokens
-        if request[i].done < request[i].prompt:
+    flight, seats, gone = s.flight[r, slot], s.batch[r, slot], 0
+    for k in range(flight.decodes, flight.requests):
+        i = seats[k].request
+        request = s.request[i]
+        request.in_flight = 0
+        request.done += seats[k].tokens
+        if request.done < request.prompt:
             continue
-        request[i].done += 1
-        request[i].prefilled = 1
-        if request[i].first_token_s == math.inf:
-            request[i].first_token_s = now
+        request.done += 1
+        request.prefilled = 1
+        if request.first_token_s == math.inf:
+            request.first_token_s = now
         else:
-            record_gap(s, i, now - request[i].last_token_s)
-        request[i].last_token_s = now
-        if request[i].done == request[i].input + request[i].output:
+            record_gap(s, i, now - request.last_token_s)
+        request.last_token_s = now
+        if request.done == request.input + request.output:
             finish(s, r, i, now)
             gone += 1
         elif s.pool[s.replica[r].pool].decodes == 0:
@@ -335,61 +320,63 @@ def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
 
 def finish(s: State, r: int, i: int, now: float) -> None:
     """The last token of request i is out."""
-    s.request[i].finish_s = now
-    s.request[i].state = FINISHED
+    request, replica = s.request[i], s.replica[r]
+    request.finish_s = now
+    request.state = FINISHED
     s.clock[0].finished += 1
-    s.replica[r].outstanding -= 1
-    give_back(s, r, s.request[i].blocks)
-    s.request[i].blocks = 0
-    judge(s, i)
+    replica.outstanding -= 1
+    give_back(replica, request.blocks)
+    request.blocks = 0
+    if i >= s.clock[0].measured_from:
+        judge(s, request)
     start_next(s, now)
 
 
-def judge(s: State, i: int) -> None:
-    """Count the rules that request i broke; stop when one is broken more often than its statistic allows."""
-    request, rule = s.request, s.rule
-    wait = request[i].first_token_s - request[i].arrival_s
-    whole = request[i].finish_s - request[i].arrival_s
-    for k in range(rule.shape[0]):
-        if rule[k].class_index != request[i].class_index or i < s.clock[0].measured_from:
-            continue
-        spread = (whole - wait) / (request[i].output - 1) if request[i].output > 1 else 0.0
-        slow = wait > rule[k].ttft_s or whole > rule[k].e2e_s or spread > rule[k].tpot_s
-        if slow or request[i].largest_gap_s > rule[k].itl_s:
-            rule[k].broken += 1
-            if rule[k].broken > rule[k].allowed:
+def judge(s: State, request: Any) -> None:
+    """Count the rules that a request broke; stop when one is broken more often than its statistic allows."""
+    wait = request.first_token_s - request.arrival_s
+    whole = request.finish_s - request.arrival_s
+    spread = (whole - wait) / (request.output - 1) if request.output > 1 else 0.0
+    for k in range(s.rule.shape[0]):
+        rule = s.rule[k]
+        slow = wait > rule.ttft_s or whole > rule.e2e_s or spread > rule.tpot_s or request.largest_gap_s > rule.itl_s
+        if slow and rule.class_index == request.class_index:
+            rule.broken += 1
+            if rule.broken > rule.allowed:
                 s.clock[0].stopped = 1
 
 
 def compact(s: State, r: int) -> None:
     """Drop requests that left from the running list, keeping the order."""
-    n = 0
-    for k in range(s.replica[r].running):
+    replica, n = s.replica[r], 0
+    for k in range(replica.running):
         i = s.running[r, k]
         if s.request[i].state == RUNNING:
             s.running[r, n] = i
             n += 1
-    s.replica[r].running = n
+    replica.running = n
 
 
-def end_copy_and_pull(s: State, source: int, now: float) -> None:
+def copied(s: State, source: int, now: float) -> None:
     """The oldest copy from `source` has arrived; its request joins the batch after the step in progress."""
-    target = s.request[s.queue[s.replica[source].link_queue].head].replica
-    cut(s, target, now)
+    i = s.queue[s.replica[source].link_queue].head
+    cut(s, s.request[i].replica, now)
     end_copy(s, source, now)
 
 
 def close(s: State) -> None:
-    """At the end of time, account the steps that were taken together as far as they got."""
-    now = min(s.clock[0].horizon_s, s.clock[0].now_s if s.clock[0].stopped else math.inf)
+    """When the run ends early, account the steps that were taken together as far as they got."""
+    clock = s.clock[0]
+    now = clock.now_s if clock.stopped else clock.horizon_s
     if now == math.inf:
         return
     for r in range(s.replica.shape[0]):
-        slot = s.replica[r].oldest
-        if s.replica[r].flights == 1 and s.flight[r, slot].steps > 1:
+        replica = s.replica[r]
+        flight = s.flight[r, replica.oldest]
+        if replica.flights == 1 and flight.steps > 1:
             cut(s, r, now)
-            s.flight[r, slot].steps -= 1
-            if s.flight[r, slot].steps > 0:
-                complete(s, r, after(s, r, slot, s.flight[r, slot].steps))
-        tick(s, r, max(now, s.replica[r].seen_s))
-    s.clock[0].now_s = now
+            flight.steps -= 1 if flight.end_s > now else 0
+            if flight.steps > 0:
+                complete(s, r, after(flight, flight.steps))
+        tick(s, r, max(now, replica.seen_s))
+    clock.now_s = now

@@ -1,14 +1,16 @@
 """Seconds of one engine step from the replica's price tables. Not where the prices come from (`planner.perf`).
 
 Two kinds: StepCost (the formula in `planner.spec.step`) and TableCost, a plain look-up by token counts.
-With attention-data-parallel ranks the chunks of a step are spread evenly: everything attention does for chunks is divided
-by min(dp, chunks). The decode tables are indexed by the whole batch and account for dp themselves.
+With attention-data-parallel ranks the chunks of a step are spread evenly: everything attention does for chunks is
+divided by min(dp, chunks). The decode tables are indexed by the whole batch and account for dp themselves. The context
+of a decode is all tokens it attends to, the newest included: input + 1 in its first decode step.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +39,10 @@ class TableCost:
 
 def linear_s(s: State, p: int, tokens: int) -> float:
     """Token-proportional time, interpolated between samples; the last segment continues."""
-    stride = s.pool[p].linear_stride
-    k = min(tokens // stride, s.pool[p].linear_points - 2)
+    pool = s.pool[p]
+    k = min(tokens // pool.linear_stride, pool.linear_points - 2)
     low, high = s.linear_s[p, k], s.linear_s[p, k + 1]
-    return float(low + (high - low) * ((tokens - k * stride) / stride))
+    return float(low + (high - low) * ((tokens - k * pool.linear_stride) / pool.linear_stride))
 
 
 def windowed_pairs(cached: int, new: int, window: int) -> int:
@@ -49,15 +51,11 @@ def windowed_pairs(cached: int, new: int, window: int) -> int:
     return short * cached + short * (short + 1) // 2 + (new - short) * window
 
 
-def price(s: State, r: int, slot: int) -> float:
-    """Seconds of the step in flight[r, slot]; fills its decode, chunk, context and pair counts."""
-    flight, request = s.flight, s.request
-    p = s.replica[r].pool
-    window = s.pool[p].window
-    decodes = chunks = chunk_tokens = context = in_window = cached = pairs = window_pairs = 0
-    for k in range(flight[r, slot].requests):
-        i, new = s.batch[r, slot, k].request, s.batch[r, slot, k].tokens
-        done = request[i].done
+def count(s: State, flight: Any, seats: Any, window: int) -> None:
+    """Fill the counts of a flight that its price rests on."""
+    decodes = context = in_window = chunks = chunk_tokens = cached = pairs = window_pairs = 0
+    for k in range(flight.requests):
+        new, done = seats[k].tokens, s.request[seats[k].request].done
         if new == 0:
             decodes += 1
             context += done
@@ -69,47 +67,45 @@ def price(s: State, r: int, slot: int) -> float:
             pairs += new * done + new * (new + 1) // 2
             if window > 0:
                 window_pairs += windowed_pairs(done, new, window)
-    flight[r, slot].decodes = decodes
-    flight[r, slot].chunks = chunks
-    flight[r, slot].chunk_tokens = chunk_tokens
-    flight[r, slot].context = context
-    flight[r, slot].pairs = pairs
-    if s.pool[p].cost_kind != STEP_COST:
+    flight.decodes, flight.context, flight.in_window = decodes, context, in_window
+    flight.chunks, flight.chunk_tokens, flight.cached = chunks, chunk_tokens, cached
+    flight.pairs, flight.window_pairs = pairs, window_pairs
+
+
+def price(s: State, r: int, slot: int) -> float:
+    """Seconds of the step in flight[r, slot], whose counts it fills."""
+    flight, p = s.flight[r, slot], s.replica[r].pool
+    pool = s.pool[p]
+    count(s, flight, s.batch[r, slot], pool.window)
+    if pool.cost_kind != STEP_COST:
         return table_price(s, r, slot)
-    decode = s.decode_price
-    step = decode[p, decodes].fixed_s + decode[p, decodes].context_s * context + decode[p, decodes].window_s * in_window
-    if chunks == 0:
+    n = flight.decodes
+    decode = s.decode_price[p, n]
+    step = decode.fixed_s + decode.context_s * flight.context + decode.window_s * flight.in_window
+    if flight.chunks == 0:
         return float(step)
-    ranks = min(s.pool[p].dp, chunks)
-    attention = (
-        s.pool[p].pair_s * pairs
-        + s.pool[p].window_pair_s * window_pairs
-        + s.pool[p].context_s * cached
-        + s.pool[p].chunk_s * chunks
-    ) / ranks
-    step += linear_s(s, p, decodes + chunk_tokens) - linear_s(s, p, decodes) + attention
-    return float(max(step, s.pool[p].prefill_floor_s))
+    attention = pool.pair_s * flight.pairs + pool.window_pair_s * flight.window_pairs
+    attention += pool.context_s * flight.cached + pool.chunk_s * flight.chunks
+    step += linear_s(s, p, n + flight.chunk_tokens) - linear_s(s, p, n) + attention / min(pool.dp, flight.chunks)
+    return float(max(step, pool.prefill_floor_s))
 
 
 def table_price(s: State, r: int, slot: int) -> float:
-    """The same for a TableCost."""
-    flight, p = s.flight, s.replica[r].pool
+    """The same for a TableCost; the token table stands in `linear_s`."""
+    flight, seats, p = s.flight[r, slot], s.batch[r, slot], s.replica[r].pool
     bucket, several = s.pool[p].bucket, s.pool[p].several
-    decodes, chunks = flight[r, slot].decodes, flight[r, slot].chunks
-    x = s.linear_s[p, decodes + flight[r, slot].chunk_tokens]
-    if chunks > 0:
+    x = s.linear_s[p, flight.decodes + flight.chunk_tokens]
+    if flight.chunks > 0:
         rows = squares = 0
-        for k in range(flight[r, slot].requests):
-            new = s.batch[r, slot, k].tokens
-            if new > 0:
-                rows += (s.request[s.batch[r, slot, k].request].done + bucket - 1) // bucket
-                squares += new * new
+        for k in range(flight.decodes, flight.requests):
+            rows += (s.request[seats[k].request].done + bucket - 1) // bucket
+            squares += seats[k].tokens * seats[k].tokens
         part = s.prefill_table[rows, half_even(math.sqrt(squares))]
-        x += part * several if chunks > 1 else part
-    if decodes > 0:
-        mean = flight[r, slot].context // decodes
-        part = s.decode_table[decodes, (mean + bucket - 1) // bucket]
-        x += part * several if decodes > 1 else part
+        x += part * several if flight.chunks > 1 else part
+    if flight.decodes > 0:
+        mean = flight.context // flight.decodes
+        part = s.decode_table[flight.decodes, (mean + bucket - 1) // bucket]
+        x += part * several if flight.decodes > 1 else part
     return float(s.pool[p].layers * x / s.pool[p].per_s)
 
 
@@ -122,32 +118,21 @@ def half_even(x: float) -> int:
     return low
 
 
-def slope_s(s: State, r: int, slot: int) -> float:
-    """What each further decode step of the same batch costs more than the one before, while `affine_steps` hold."""
-    p = s.replica[r].pool
-    if s.pool[p].cost_kind != STEP_COST:
-        return 0.0
-    n = s.flight[r, slot].decodes
-    window, inside = s.pool[p].window, 0
-    if window > 0:
+def affine(s: State, r: int, slot: int, most: int) -> tuple[int, float]:
+    """How many decode steps of a flight, up to `most`, have prices that rise evenly, and by how many seconds each.
+
+    The next one after them sees a window fill up or a bucket change.
+    """
+    flight, seats, p = s.flight[r, slot], s.batch[r, slot], s.replica[r].pool
+    pool, n = s.pool[p], flight.decodes
+    if pool.cost_kind != STEP_COST:
+        mean = flight.context // n
+        return min(most, pool.bucket * ((mean + pool.bucket - 1) // pool.bucket) - mean + 1), 0.0
+    inside = 0
+    if pool.window > 0:
         for k in range(n):
-            if s.request[s.batch[r, slot, k].request].done < window:
+            room = pool.window - s.request[seats[k].request].done
+            if room > 0:
                 inside += 1
-    return float(s.decode_price[p, n].context_s * n + s.decode_price[p, n].window_s * inside)
-
-
-def affine_steps(s: State, r: int, slot: int, most: int) -> int:
-    """Up to `most` decode steps whose price rises by the same amount each: no window fills, no bucket changes."""
-    p = s.replica[r].pool
-    n = s.flight[r, slot].decodes
-    if s.pool[p].cost_kind != STEP_COST:
-        bucket = s.pool[p].bucket
-        mean = s.flight[r, slot].context // n
-        return min(most, bucket * ((mean + bucket - 1) // bucket) - mean + 1)
-    window = s.pool[p].window
-    if window > 0:
-        for k in range(n):
-            done = s.request[s.batch[r, slot, k].request].done
-            if done < window:
-                most = min(most, window - done + 1)
-    return most
+                most = min(most, room + 1)
+    return most, s.decode_price[p, n].context_s * n + s.decode_price[p, n].window_s * inside

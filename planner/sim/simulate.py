@@ -1,4 +1,4 @@
-"""simulate: a deployment serves requests, step by step; the Run tells when what happened. Not what it means (metrics)."""
+"""simulate: a deployment serves requests, step by step; the Run tells when what happened. Not what it means."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class PoolRun:
 class Run:
     """What happened to n requests. Times in seconds from the start, inf = it did not happen.
 
-    pool: pool that prefilled it; replica, decode_replica: numbers within their pools, -1 = none. queued_s: when it could
-    enter the queue (arrival plus host time). largest_gap_s: between two of its tokens. transfer_s: from token 1 to the
-    end of the KV copy, 0 without one. measured: after the warm-up and not rejected. gap_count [classes, bins],
+    pool: pool that prefilled it; replica, decode_replica: numbers within their pools, -1 = none. queued_s: when it
+    could enter the queue (arrival plus host time). largest_gap_s: between two of its tokens. transfer_s: from token 1
+    to the end of the KV copy, 0 without one. measured: after the warm-up and not rejected. gap_count [classes, bins],
     gap_sum_s [classes]: all gaps of measured requests, bins as in `planner.sim.gaps`. end_s: last event or horizon.
     stopped: a rule ended the run early, so later requests are unknown.
     """

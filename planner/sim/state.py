@@ -1,8 +1,8 @@
 """State: everything the simulation loop reads and writes, as a few arrays of records. No behaviour but queue handling.
 
-Records keep the fields of one request or replica on one cache line; one tuple keeps the parameter lists short. The same
-functions run on it as plain Python and compiled (see `planner.sim.kernel`), so only loops, arithmetic and arrays appear
-in any file that takes a State.
+Records keep the fields of a request or replica together; one tuple keeps the parameter lists short. The same functions
+run on it as plain Python and compiled (see `planner.sim.kernel`), so any file that takes a State holds only loops,
+arithmetic and arrays. There `replica = s.replica[r]` is the record itself: writing a field changes the state.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ REPLICA = np.dtype(
         ("transfer_actor", "i8"),  # places of its next events: end of a copy, of a batch, and forming a batch
         ("completion_actor", "i8"),
         ("formation_actor", "i8"),
+        ("kv_blocks", "i8"),
         ("free_blocks", "i8"),
         ("running", "i8"),  # length of its row in State.running
         ("moving", "i8"),  # requests whose KV cache is on its way here
@@ -134,12 +135,15 @@ FLIGHT = np.dtype(
         ("steps", "i8"),  # 1, or more when decode steps with the same batch are taken together
         ("first_s", "f8"),  # duration of the first step, and what each further one adds
         ("slope_s", "f8"),
-        ("requests", "i8"),
+        ("requests", "i8"),  # decodes, then chunks
         ("decodes", "i8"),
+        ("context", "i8"),  # sum of the decode contexts in the first step
+        ("in_window", "i8"),  # the same, each cut at the window
         ("chunks", "i8"),
         ("chunk_tokens", "i8"),
-        ("context", "i8"),  # sum of the decode contexts in the first step
-        ("pairs", "i8"),
+        ("cached", "i8"),  # tokens before the chunks
+        ("pairs", "i8"),  # of queries and contexts of the chunks
+        ("window_pairs", "i8"),
     ],
     align=True,
 )
@@ -210,41 +214,40 @@ class State(NamedTuple):
 
 def push_back(s: State, q: int, i: int) -> None:
     """Append request i to queue q; a request is in at most one queue."""
-    queue = s.queue
+    queue = s.queue[q]
     s.request[i].next = NOBODY
-    if queue[q].length == 0:
-        queue[q].head = i
+    if queue.length == 0:
+        queue.head = i
     else:
-        s.request[queue[q].tail].next = i
-    queue[q].tail = i
-    queue[q].length += 1
+        s.request[queue.tail].next = i
+    queue.tail = i
+    queue.length += 1
 
 
 def push_front(s: State, q: int, i: int) -> None:
     """Put request i at the head of queue q."""
-    queue = s.queue
-    s.request[i].next = queue[q].head if queue[q].length > 0 else NOBODY
-    if queue[q].length == 0:
-        queue[q].tail = i
-    queue[q].head = i
-    queue[q].length += 1
+    queue = s.queue[q]
+    s.request[i].next = queue.head if queue.length > 0 else NOBODY
+    if queue.length == 0:
+        queue.tail = i
+    queue.head = i
+    queue.length += 1
 
 
 def pop_front(s: State, q: int) -> int:
     """Take the head of queue q, which must not be empty."""
-    queue = s.queue
-    i = queue[q].head
-    queue[q].head = s.request[i].next
-    queue[q].length -= 1
+    queue = s.queue[q]
+    i = queue.head
+    queue.head = s.request[i].next
+    queue.length -= 1
     return int(i)
 
 
 def tick(s: State, r: int, now: float) -> None:
     """Integrate queue length, requests in the system and blocks in use of replica r up to `now`."""
-    replica = s.replica
-    dt = now - replica[r].seen_s
-    used = s.pool[replica[r].pool].kv_blocks - replica[r].free_blocks
-    replica[r].waiting_area += s.queue[r].length * dt
-    replica[r].outstanding_area += replica[r].outstanding * dt
-    replica[r].block_area += used * dt
-    replica[r].seen_s = now
+    replica = s.replica[r]
+    dt = now - replica.seen_s
+    replica.waiting_area += s.queue[r].length * dt
+    replica.outstanding_area += replica.outstanding * dt
+    replica.block_area += (replica.kv_blocks - replica.free_blocks) * dt
+    replica.seen_s = now

@@ -1,4 +1,4 @@
-"""Power of two choices (Mitzenmacher 2001): of two different replicas drawn at random, the one with less outstanding."""
+"""Power of two choices (Mitzenmacher 2001): of two replicas drawn at random, the one with less outstanding."""
 
 from __future__ import annotations
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from planner.sim.kvcache import grow, preempt
+from planner.sim.kvcache import blocks_of, grow, preempt
 from planner.sim.state import State
 
 
 def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
     """Put request i at place n of the batch with `tokens` prompt tokens, or 0 for one decode token; n + 1."""
-    s.batch[r, slot, n].request = i
-    s.batch[r, slot, n].tokens = tokens
+    seat = s.batch[r, slot, n]
+    seat.request, seat.tokens = i, tokens
     return n + 1
 
 
@@ -24,13 +24,12 @@ def make_room(s: State, r: int, k: int, tokens: int) -> bool:
 
     False when it got none: it was preempted itself, or the last one is in another micro-batch.
     """
-    running, replica = s.running, s.replica
-    i = running[r, k]
-    while not grow(s, r, i, tokens):
-        last = running[r, replica[r].running - 1]
+    replica, i = s.replica[r], s.running[r, k]
+    while not grow(replica, s.request[i], blocks_of(s.pool[replica.pool], tokens)):
+        last = s.running[r, replica.running - 1]
         if s.request[last].in_flight:
             return False
-        replica[r].running -= 1
+        replica.running -= 1
         preempt(s, r, last)
         if last == i:
             return False

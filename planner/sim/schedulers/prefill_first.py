@@ -1,4 +1,4 @@
-"""Prefill first (vLLM v0, SGLang without mixed chunks): while a prompt fits, a step computes prompts only, else decodes.
+"""Prefill first (vLLM v0, SGLang without mixed chunks): while a prompt fits a step computes prompts only, else decodes.
 
 Prompts that exceed the token budget are cut to it and continue in the next prefill step. Blocks of the whole prompt are
 reserved at admission. Decodes preempt from the end of the running list. Not modelled: SGLang's new-token ratio.
@@ -20,11 +20,12 @@ def prefill_first(s: State, r: int, slot: int, now: float) -> int:
 
 def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, int]:
     """Next chunks of prompts already begun; how many, and the budget that is left."""
-    request, n = s.request, 0
+    n = 0
     for k in range(s.replica[r].running):
         i = s.running[r, k]
-        if budget > 0 and not request[i].prefilled and not request[i].in_flight:
-            chunk = min(request[i].prompt - request[i].done, budget)
+        request = s.request[i]
+        if budget > 0 and not request.prefilled and not request.in_flight:
+            chunk = min(request.prompt - request.done, budget)
             n = add(s, r, slot, n, i, chunk)
             budget -= chunk
     return n, budget
@@ -32,25 +33,26 @@ def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, i
 
 def new_prompts(s: State, r: int, slot: int, n: int, budget: int, now: float) -> int:
     """Admit waiting requests in order while budget, seats and blocks of the whole prompt are there."""
-    request, replica = s.request, s.replica
-    seats = s.pool[replica[r].pool].max_seqs
-    while budget > 0 and replica[r].running + replica[r].moving < seats:
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    while budget > 0 and replica.running + replica.moving < pool.max_seqs:
         i = candidate(s, r)
-        if i < 0 or not fits(s, r, request[i].prompt):
+        if i < 0 or not fits(replica, pool, s.request[i].prompt):
             break
-        chunk = min(request[i].prompt, budget)
-        n = add(s, r, slot, n, admit(s, r, request[i].prompt, now), chunk)
+        chunk = min(s.request[i].prompt, budget)
+        n = add(s, r, slot, n, admit(s, r, s.request[i].prompt, now), chunk)
         budget -= chunk
     return n
 
 
 def decode_all(s: State, r: int, slot: int) -> int:
     """One decode token for every running request (an even share of them per pipeline micro-batch)."""
-    request, share = s.request, decode_share(s, r)
+    replica, share = s.replica[r], decode_share(s, r)
     n = k = 0
-    while k < s.replica[r].running and n < share:
+    while k < replica.running and n < share:
         i = s.running[r, k]
+        request = s.request[i]
         k += 1
-        if request[i].prefilled and not request[i].in_flight and make_room(s, r, k - 1, request[i].done):
+        if request.prefilled and not request.in_flight and make_room(s, r, k - 1, request.done):
             n = add(s, r, slot, n, i, 0)
     return n

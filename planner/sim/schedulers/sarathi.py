@@ -7,19 +7,19 @@ as [not in the batch, by arrival] + [batch]. One pipeline stage.
 
 from __future__ import annotations
 
-from planner.sim.kvcache import admit, blocks_of, candidate, fits, preempt, take
+from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, preempt
 from planner.sim.schedulers.batch import add
 from planner.sim.state import State
 
 
 def sarathi(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
-    p = s.replica[r].pool
+    budget, width = s.pool[s.replica[r].pool].max_tokens, s.batch.shape[2]
     n, aside, first, last = decodes(s, r, slot)
-    tokens, left_out, width = n, 0, s.batch.shape[2]
+    tokens, left_out = n, 0
     for k in range(aside):
         i = s.running[r, width + k]
-        chunk = min(s.request[i].prompt - s.request[i].done, s.pool[p].max_tokens - tokens)
+        chunk = min(s.request[i].prompt - s.request[i].done, budget - tokens)
         if chunk > 0:
             n = add(s, r, slot, n, i, chunk)
             tokens += chunk
@@ -36,29 +36,26 @@ def sarathi(s: State, r: int, slot: int, now: float) -> int:
 
 
 def decodes(s: State, r: int, slot: int) -> tuple[int, int, int, int]:
-    """Add the decodes in running order; (added, prompts set aside in the first scratch list, and the untouched rest first:last)."""
-    request, running = s.request, s.running
-    most = s.pool[s.replica[r].pool].max_seqs
-    width = s.batch.shape[2]
+    """Add the decodes in running order; (added, prompts put into the first scratch list, and the rest: first, last)."""
+    replica, width = s.replica[r], s.batch.shape[2]
+    pool, last = s.pool[replica.pool], replica.running
     n = aside = k = 0
-    last = s.replica[r].running
-    while k < last and n < most:
-        i = running[r, k]
+    while k < last and n < pool.max_seqs:
+        i = s.running[r, k]
+        request = s.request[i]
         k += 1
-        if not request[i].prefilled:
-            running[r, width + aside] = i
+        if not request.prefilled:
+            s.running[r, width + aside] = i
             aside += 1
             continue
-        while s.replica[r].free_blocks < 1 and last > k:
+        while replica.free_blocks < 1 and last > k:
             last -= 1
-            preempt(s, r, running[r, last])
-        if s.replica[r].free_blocks < 1:
+            preempt(s, r, s.running[r, last])
+        if replica.free_blocks < 1:
             preempt(s, r, i)
-            continue
-        if blocks_of(s, r, request[i].done) > request[i].blocks:
-            take(s, r, 1)
-            request[i].blocks += 1
-        n = add(s, r, slot, n, i, 0)
+        else:
+            grow(replica, request, blocks_of(pool, request.done))
+            n = add(s, r, slot, n, i, 0)
     return n, aside, k, last
 
 
@@ -75,13 +72,13 @@ def insert_by_arrival(s: State, r: int, n: int, i: int) -> int:
 
 def enter(s: State, r: int, slot: int, n: int, tokens: int, now: float) -> int:
     """Admit waiting requests while seats, budget and blocks of the whole prompt are there."""
-    request, replica = s.request, s.replica
-    p = replica[r].pool
-    while replica[r].running < s.pool[p].max_seqs and n < s.pool[p].max_seqs:
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    while replica.running < pool.max_seqs and n < pool.max_seqs and tokens < pool.max_tokens:
         i = candidate(s, r)
-        if i < 0 or not fits(s, r, request[i].prompt) or tokens >= s.pool[p].max_tokens:
+        if i < 0 or not fits(replica, pool, s.request[i].prompt):
             break
-        chunk = min(request[i].prompt, s.pool[p].max_tokens - tokens)
-        n = add(s, r, slot, n, admit(s, r, request[i].prompt, now), chunk)
+        chunk = min(s.request[i].prompt, pool.max_tokens - tokens)
+        n = add(s, r, slot, n, admit(s, r, s.request[i].prompt, now), chunk)
         tokens += chunk
     return n

@@ -6,7 +6,7 @@ Blocks for prompt and answer are reserved at admission, so nobody is preempted. 
 
 from __future__ import annotations
 
-from planner.sim.kvcache import admit, candidate, fits
+from planner.sim.kvcache import admit, fits
 from planner.sim.schedulers.batch import add, decode_share
 from planner.sim.schedulers.prefill_first import unfinished_prompts
 from planner.sim.state import State
@@ -14,30 +14,30 @@ from planner.sim.state import State
 
 def static_batch(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
-    p = s.replica[r].pool
-    if s.replica[r].running == 0:
-        board(s, r, s.pool[p].max_seqs, now)
-    n, _ = unfinished_prompts(s, r, slot, s.pool[p].max_tokens)
+    replica = s.replica[r]
+    if replica.running == 0:
+        board(s, r, now)
+    n, _ = unfinished_prompts(s, r, slot, s.pool[replica.pool].max_tokens)
     if n > 0:
         return n
     share = decode_share(s, r)
-    for k in range(s.replica[r].running):
+    for k in range(replica.running):
         i = s.running[r, k]
         if n < share and s.request[i].prefilled and not s.request[i].in_flight:
             n = add(s, r, slot, n, i, 0)
     return n
 
 
-def board(s: State, r: int, seats: int, now: float) -> None:
-    """Admit waiting requests up to `seats`, each with blocks for its whole life."""
-    request = s.request
-    while s.replica[r].running + s.replica[r].moving < seats:
-        i = candidate_of_batch(s, r)
-        if i < 0 or not fits(s, r, request[i].input + request[i].output):
-            break
-        admit(s, r, request[i].input + request[i].output, now)
+def board(s: State, r: int, now: float) -> None:
+    """Admit waiting requests up to the seats, each with blocks for its whole life.
 
-
-def candidate_of_batch(s: State, r: int) -> int:
-    """The head of the queue; those that board together wait for no engine steps."""
-    return candidate(s, r) if s.replica[r].running == 0 else int(s.queue[r].head) if s.queue[r].length > 0 else -1
+    Nobody waits for engine steps here, because an empty engine makes none.
+    """
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    while s.queue[r].length > 0 and replica.running + replica.moving < pool.max_seqs:
+        request = s.request[s.queue[r].head]
+        whole = request.input + request.output
+        if not fits(replica, pool, whole):
+            return
+        admit(s, r, whole, now)
