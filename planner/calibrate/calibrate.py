@@ -23,8 +23,17 @@ from planner.spec.engine import EngineProfile
 LEAST_POINTS = 3
 MOST_PROBLEMS = 20
 # Shorter names of columns, and those that set two.
-SHORT = {"gpus": "num_gpus", "weights": "weight_dtype", "kv": "kv_dtype", "version": "engine_version",
-         "input": "isl_mean", "output": "osl_mean", "lengths": "length_dist", "requests": "num_requests", "accelerator": "gpu"}  # fmt: skip
+SHORT = {
+    "gpus": "num_gpus",
+    "accelerator": "gpu",
+    "weights": "weight_dtype",
+    "kv": "kv_dtype",
+    "version": "engine_version",
+    "input": "isl_mean",
+    "output": "osl_mean",
+    "lengths": "length_dist",
+    "requests": "num_requests",
+}
 LOADS = ("concurrency", "rate", "static_batch")
 
 Progress = Callable[[int, int, str], None]
