@@ -49,7 +49,19 @@ def test_a_newer_minor_version_is_read_and_its_additions_are_ignored() -> None:
         (changed(status="perfect"), "p.json: status: input should be 'optimal' or 'feasible'"),
         (changed(pools=[]), "p.json: pools must be those of the deployment, in the same order"),
     ],
-    ids=["newer", "newer-two-digits", "older", "number", "no-object", "syntax", "empty", "deep", "type", "word", "pools"],
+    ids=[
+        "newer",
+        "newer-two-digits",
+        "older",
+        "number",
+        "no-object",
+        "syntax",
+        "empty",
+        "deep",
+        "type",
+        "word",
+        "pools",
+    ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(text: str, said: str) -> None:
     with pytest.raises(BadInput) as caught:
