@@ -16,7 +16,8 @@ NUMBERS = (
     "1.59 kW", "12.4 J", "3.44 kWh/Mtok", "0.61 kg CO2/h", "48 candidates", "$27.52", "+100 %", "79.9-113",
 )  # fmt: skip
 WORDS = (
-    "tiny", "proven best", "2 x h100-tp1", "TP1", "H100-SXM5-80GB", "bf16 weights", "256", "fitted, ±12 %", "kept", "memory",
+    "tiny", "proven best", "2 x h100-tp1", "TP1", "H100-SXM5-80GB", "bf16 weights", "256", "fitted, ±12 %",
+    "kept", "memory",
     "weights leave no KV cache", "1 x h100 tp2", "costs twice as much", "collectives are extrapolated",
 )  # fmt: skip
 
