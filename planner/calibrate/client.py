@@ -30,8 +30,8 @@ DATASET_INPUT = {"openorca": 294.0, "openorca+gsm8k+mbxp": 220.0, "sharegpt": 22
                  "lm-arena-chat": 250.0, "sourcegraph-fim": 600.0, "ml.energy chat": 180.0, "ml.energy code": 130.0}  # fmt: skip
 UNKNOWN_INPUT, UNKNOWN_OUTPUT = 300.0, 1.0
 # The requests of the opening burst also meet what the engine does for the first time (kernel selection, allocator,
-# connections). Fitted on runs that report mean and median: .1-.6 s by engine; single runs took up to 98 s.
-COLD_START_S = 0.2
+# connections). Fitted on runs of current versions, by engine; single runs took up to 98 s.
+COLD_START_S = {"vllm": 0.05, "trtllm": 0.25, "sglang": 0.6}
 # Outputs of equal nominal length still end a few steps apart (sampling, detokenising, client threads). Without it a
 # simulated closed loop keeps all requests in phase for ever, which no measured run does: on 943 measured points the
 # median TTFT error is 76 % with 0, 54 % with 1, 47 % with 4 and 43 % with 10 % of spread.
@@ -74,7 +74,7 @@ def client_of(row: Row) -> Client:
         output_mean=row.output_mean or UNKNOWN_OUTPUT, input_shape=shape,
         output_shape="nearly_fixed" if shape == "fixed" and row.load_kind == "concurrency" else shape,
         steady=measured_gaps or dataset.startswith("ml.energy"), gaps_as_tpot=measured_gaps,
-        cold_start_s=COLD_START_S if row.load_kind == "concurrency" and concurrency > 1 else 0.0,
+        cold_start_s=COLD_START_S.get(row.engine, 0.0) if row.load_kind == "concurrency" and concurrency > 1 else 0.0,
     )  # fmt: skip
 
 

@@ -128,7 +128,8 @@ def _attend(
         work.gemms += mla.projections(cut, mixer, rows, count)
         work.decode += mla.decode(cut, mixer, count)
         work.prefill += mla.prefill(cut, mixer, count)
-        work.passes.append(elementwise.norms(cut, rows * (mixer.q_lora + mixer.kv_lora) / cut.hidden / 2, 2 * count))
+        latents = rows * (mixer.q_lora + mixer.kv_lora) / cut.hidden / 2
+        work.passes.append(elementwise.norms(cut, latents, count))  # both latents are normed in one kernel
         query, kv = heads * mixer.qk_rope_dim, (mixer.kv_lora + mixer.qk_rope_dim) / 2
     elif isinstance(mixer, CompressedAttention):
         work.gemms += softmax_attention.compressed_projections(cut, mixer, rows, count)
@@ -152,7 +153,7 @@ def _feed(work: StageWork, cut: Cut, ffn: Ffn, tokens: Tokens, count: float, mod
         return
     work.gemms += moe.around(cut, ffn, tokens.rank, count)
     work.moes.append(moe.routed(cut, ffn, tokens.replica, count, model.coverage, tokens.phase))
-    if ffn.shared_inner:
+    if ffn.shared_inner and not moe.fused_shared(cut, ffn):
         work.passes.append(elementwise.activation(tokens.rank, ffn.shared_inner / cut.degrees.tp, count))
     work.messages += collectives.expert_exchange(cut, tokens.rank, tokens.replica, ffn.top_k, count)
 

@@ -32,12 +32,14 @@ class Moe:
     rate: str
     count: float
     block_scaled: bool = False
+    shared: float = 0.0
+    """Shared experts that run in the same grouped product, in experts as large as a routed one on this rank."""
     launches: float = 6.0
 
     @property
     def assignments(self) -> Floats:
         """Token-expert pairs of one rank, balanced, [rows]."""
-        return self.tokens * self.top_k / self.ep
+        return self.tokens * (self.top_k / self.ep + self.shared)
 
     @property
     def expert_bytes(self) -> float:
@@ -47,7 +49,7 @@ class Moe:
     @property
     def weight_bytes(self) -> float:
         """All experts of one layer on this rank."""
-        return self.experts / self.ep * self.expert_bytes
+        return (self.experts / self.ep + self.shared) * self.expert_bytes
 
     @property
     def flop(self) -> Floats:
@@ -62,13 +64,20 @@ class Moe:
 def routed(cut: Cut, ffn: MoeFfn, tokens: Floats, count: float, coverage: Coverage | None, phase: str) -> Moe:
     """The routed experts of `count` layers for `tokens` new tokens of the whole replica."""
     kind = cut.formats.experts
-    touched = hottest(distinct_experts(ffn, tokens, coverage, phase) / cut.degrees.ep, ffn.experts, cut.degrees.ep)
+    inner = ffn.inner / cut.expert_tp
+    shared = ffn.shared_inner / cut.degrees.tp / inner if fused_shared(cut, ffn) else 0.0
+    touched = shared + hottest(distinct_experts(ffn, tokens, coverage, phase) / cut.degrees.ep, ffn.experts, cut.degrees.ep)
     return Moe(
         tokens=tokens, touched=touched, top_k=ffn.top_k, experts=ffn.experts, ep=cut.degrees.ep,
-        expert_tp=cut.expert_tp, width=ffn.latent or cut.hidden, inner=ffn.inner / cut.expert_tp,
+        expert_tp=cut.expert_tp, width=ffn.latent or cut.hidden, inner=inner,
         matrices=3 if ffn.gated else 2, weights=kind, rate=cut.hardware.rate(kind), count=count,
-        block_scaled=cut.block_scaled and kind == "fp8",
+        block_scaled=cut.block_scaled and kind == "fp8", shared=shared,
     )  # fmt: skip
+
+
+def fused_shared(cut: Cut, ffn: MoeFfn) -> bool:
+    """Engines run shared experts inside the grouped product of the routed ones when both have one format and width."""
+    return bool(ffn.shared_inner) and not ffn.latent and cut.formats.ffn == cut.formats.experts
 
 
 def hottest(mean: Floats, experts: int, ep: int) -> Floats:
@@ -100,7 +109,7 @@ def distinct_experts(ffn: MoeFfn, tokens: Floats, coverage: Coverage | None, pha
 def around(cut: Cut, ffn: MoeFfn, rows: Floats, count: float) -> list[Gemm]:
     """Router, shared experts and the projections into a latent width: plain products of every token."""
     gemms = [gemm(cut, rows, ffn.experts, cut.hidden, "bf16", count)]
-    if ffn.shared_inner:
+    if ffn.shared_inner and not fused_shared(cut, ffn):
         gemms += dense_ffn(cut, rows, ffn.shared_inner, ffn.gated, cut.formats.ffn, count)
     if ffn.latent:
         gemms.append(gemm(cut, rows, ffn.latent, cut.hidden, cut.formats.ffn, count))
