@@ -72,10 +72,11 @@ def render(value: float, dimension: str) -> str:
 
 
 def _quantity(dimension: str) -> tuple[BeforeValidator, PlainSerializer, WithJsonSchema]:
+    schema = {"type": "string", "description": f"{dimension} with a unit", "examples": [_EXAMPLE[dimension]]}
     return (
         BeforeValidator(lambda text: parse(text, dimension)),
         PlainSerializer(lambda value: render(value, dimension), return_type=str),
-        WithJsonSchema({"type": "string", "description": f"{dimension} with a unit", "examples": [_EXAMPLE[dimension]]}),
+        WithJsonSchema(schema),
     )
 
 
