@@ -7,32 +7,26 @@ odds with another point of the same configuration.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-import numpy as np
-
 from planner.calibrate.cases import Case, Refusal, case_of
+from planner.calibrate.floors import floors
 from planner.calibrate.predict import metrics_of, replica_of, run_case
 from planner.calibrate.readers.base import Measured
 from planner.calibrate.rows import METRICS, Row, parse_row
-from planner.calibrate.static import prefill_s, static_batch
+from planner.calibrate.static import static_batch
 from planner.catalog import Catalog
 from planner.engines.families import family_of
 from planner.errors import BadInput, Problem, Where
 from planner.perf.correction import scaled_by
 from planner.spec.correction import Factors
-from planner.spec.engine import EngineProfile, Multipliers, Overhead
 from planner.spec.step import Replica
 
 LATENCIES = {"tpot": ("tpot_mean_ms", "tpot_p50_ms"), "ttft": ("ttft_mean_ms", "ttft_p50_ms"), "e2e": ("e2e_mean_ms",)}
 ALIKE_TOKENS = 0.05  # mean lengths of two runs of one recipe differ by less
 CONTRADICTION = 2.0
-CLOCK = 0.98  # a measured time may lie this share below a bound: rounding, clocks
-ORDER = 0.9  # the order in which an engine serves moves the mean of the whole a little
-ENDLESS_BLOCKS = 2**40
-PRICELESS = {"launch_s": 0.0, "per_seq_s": 0.0, "prefill_floor_per_layer_s": 0.0, "request_s": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,75 +147,7 @@ def _check_possible(anchor: Anchor, catalog: Catalog) -> None:
     """ValueError when a measured time is below what the datasheet of the accelerator allows."""
     if anchor.case.token_yield != 1.0 or anchor.row.spec_decode:
         return  # accepted drafts per step are assumed, so nothing is certain
-    bare = {pool.name: replica_of(_bare(anchor.case), catalog, pool, "roofline") for pool in anchor.case.pools}
-    for floor in (*_alone(anchor, bare), *_together(anchor, bare)):
-        if floor.measured_ms < floor.share * floor.least_ms:
+    for floor in floors(anchor, catalog):
+        if floor.measured_ms < floor.least_ms:
             what = f"{floor.column} {floor.measured_ms:.4g} ms is faster than {anchor.case.accelerator.name} can be"
             raise ValueError(f"{what}: at least {floor.least_ms:.4g} ms for {floor.term}")
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """A measured time and the least that datasheet peaks allow for it. share: how far below is still believed."""
-
-    column: str
-    measured_ms: float
-    least_ms: float
-    term: str
-    share: float
-
-
-def _bare(case: Case) -> Case:
-    """The case without anything but operators at datasheet peaks."""
-    nothing = Overhead.model_construct(**(Overhead().__dict__ | PRICELESS))
-    neutral = Multipliers(gemm=1.0, attn_decode=1.0, moe=1.0, comm=1.0, prefill=1.0)
-    profile: EngineProfile = case.profile.model_copy(
-        update={"overhead": nothing, "multipliers": neutral, "families": {}, "graph_sizes": ()}
-    )
-    return replace(case, profile=profile)
-
-
-def _alone(anchor: Anchor, bare: Mapping[str, Replica]) -> Iterator[Floor]:
-    """A token needs a step that reads weights and its own cache; a first token needs its own prompt computed."""
-    client = anchor.case.client
-    prompt, answer = max(1, round(client.input_mean)), round(client.output_mean)
-    first, last = bare[anchor.case.pools[0].name], bare[anchor.case.pools[-1].name]
-    if column := anchor.column("ttft"):
-        least = 1e3 * prefill_s(first, 1, prompt)
-        yield Floor(
-            column, anchor.measured[column], least, f"computing a prompt of {prompt} tokens", _share(anchor, column)
-        )
-    if (column := anchor.column("tpot")) and answer > 1:
-        weights = float(np.min(last.cost.decode_s[1:])) * last.stages
-        cache = float(last.cost.decode_context_s[1]) * (prompt + answer / 2) * last.stages
-        term = "reading the weights" if weights > cache else "reading the cache of one sequence"
-        yield Floor(column, anchor.measured[column], 1e3 * (weights + cache), term, _share(anchor, column))
-
-
-def _together(anchor: Anchor, bare: Mapping[str, Replica]) -> Iterator[Floor]:
-    """All requests share the machine: the whole of a request takes what a machine at its peaks would take."""
-    answer = anchor.case.client.output_mean
-    if {"ttft_mean_ms", "tpot_mean_ms"} <= set(anchor.measured) and anchor.case.client.kind == "concurrency":
-        measured = anchor.measured["ttft_mean_ms"] + anchor.measured["tpot_mean_ms"] * (answer - 1)
-        roomy = {name: replace(replica, kv_blocks=ENDLESS_BLOCKS) for name, replica in bare.items()}
-        least = _simulated(anchor.case, roomy)["e2e_mean_ms"]
-        term = f"the work of {anchor.case.client.concurrency} requests at once ({_largest_part(anchor.case, bare)})"
-        yield Floor("ttft_mean_ms + tpot_mean_ms x (output - 1) =", measured, least, term, ORDER)
-
-
-def _largest_part(case: Case, bare: Mapping[str, Replica]) -> str:
-    """What most of an output token's time goes into on a machine at its peaks, at the concurrency of the case."""
-    first, last = bare[case.pools[0].name], bare[case.pools[-1].name]
-    prompt, answer = max(1, round(case.client.input_mean)), max(1.0, case.client.output_mean)
-    n = min(len(last.cost.decode_s) - 1, max(1, case.client.concurrency // case.pools[-1].replicas))
-    parts = {
-        "mostly weights and products of decode steps": float(last.cost.decode_s[n]),
-        "mostly reading their caches": float(last.cost.decode_context_s[n]) * n * (prompt + answer / 2),
-        "mostly computing their prompts": n * prefill_s(first, 1, prompt) / answer,
-    }
-    return max(parts, key=lambda name: parts[name])
-
-
-def _share(anchor: Anchor, column: str) -> float:
-    """The median of requests of mixed lengths may lie well below that of the mean request."""
-    return 0.0 if column.endswith("p50_ms") and anchor.case.client.input_shape == "dataset" else CLOCK

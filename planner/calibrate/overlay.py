@@ -18,9 +18,9 @@ from planner.errors import BadInput, Problem, Where
 from planner.spec.correction import Correction, Factors
 from planner.spec.engine import EngineProfile, version_tuple
 
-PRIOR_POINTS = 2.0
-"""The profile's own band counts as so many points. On 89 development configurations the resulting bands hold 80 % of
-the points that were neither anchors nor left out."""
+PRIOR_POINTS = 0.5
+"""The profile's own band counts as so many points. On 88 development configurations with 3 anchors each the bands hold
+83 % of the other points of the configuration, at a median half-width of 15 % (27 % without anchors)."""
 Z80 = 1.2816  # 80 % of a normal distribution lie within so many standard deviations
 NAMED = 4
 
@@ -48,6 +48,7 @@ def correction_for(anchors: Sequence[Anchor], factors: Factors, rel_error: float
     rounded = Factors(**{name: float(f"{value:.4g}") for name, value in factors})
     return Correction(
         accelerator=accelerator, model=model, weights=weights, factors=rounded, rel_error=float(f"{rel_error:.3g}"),
+        plans=tuple(sorted({str(pool.parallelism) for a in anchors for pool in a.case.pools})),
         source=f"{len(anchors)} measured points ({shown})",
     )  # fmt: skip
 

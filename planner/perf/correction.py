@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.spec.correction import Correction, Factors
+from planner.spec.deployment import Parallelism
 from planner.spec.step import Replica, StepCost
 
 
-def corrected(replica: Replica, correction: Correction | None) -> Replica:
-    """The replica as its correction says; itself without one."""
+def corrected(replica: Replica, correction: Correction | None, plan: Parallelism) -> Replica:
+    """The replica, cut as `plan`, as its correction says; itself without one."""
     if correction is None:
         return replica
     scaled = scaled_by(replica, correction.factors)
-    error = correction.rel_error or replica.cost.rel_error
-    source = f"{replica.cost.source}, corrected by {correction.source}"
+    measured = not correction.plans or str(plan) in correction.plans
+    error = (correction.rel_error if measured else None) or replica.cost.rel_error
+    other = "" if measured else f" at {' and '.join(correction.plans)}"
+    source = f"{replica.cost.source}, corrected by {correction.source}{other}"
     return replace(scaled, cost=replace(scaled.cost, source=source, rel_error=error))
 
 

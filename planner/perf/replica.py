@@ -54,7 +54,7 @@ def build_replica(
         max_context=model.max_context,
     )
     measured = profile.correction(family, board, model.name, pool.weights) if estimator == "default" else None
-    return corrected(built, measured)
+    return corrected(built, measured, pool.parallelism)
 
 
 def _from_operators(estimator: str) -> StepSource:

@@ -33,7 +33,8 @@ class Correction(Frozen):
     """Factors for the pools that match; an empty field matches anything.
 
     source: the measured points behind it. rel_error: relative half-width of the 80 % interval of a corrected step;
-    None leaves the profile's.
+    None leaves the profile's. plans: the cuts that were measured ("tp4"), empty = any. Other cuts get the factors too,
+    but not rel_error: how one cut errs says too little about another.
     """
 
     family: str = ""
@@ -42,6 +43,7 @@ class Correction(Frozen):
     weights: str = ""
     factors: Factors = Factors()
     rel_error: float | None = Field(None, gt=0)
+    plans: tuple[str, ...] = ()
     source: str
 
     @property

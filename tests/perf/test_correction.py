@@ -64,6 +64,18 @@ def test_the_narrowest_correction_wins(pool: Pool, replica_of: Callable[..., Rep
         assert found.cost.rel_error == 0.1
 
 
+def test_another_cut_gets_the_factors_but_not_the_narrow_band(
+    pool: Pool, pool_of: Callable[..., Pool], replica_of: Callable[..., Replica], catalog: Catalog
+) -> None:
+    profile = with_corrections(catalog, {**HERE, "factors": {"decode": 2.0}, "rel_error": 0.1, "plans": ["tp1"]})
+    assert replica_of(pool, profile).cost.rel_error == 0.1
+    other = pool_of("llama-3.1-8b", tp=2, max_seqs=64)
+    found, plain = replica_of(other, profile).cost, replica_of(other).cost
+    assert found.decode_s[8] == pytest.approx(2 * plain.decode_s[8])
+    assert found.rel_error == plain.rel_error
+    assert found.source.endswith("at tp1")
+
+
 def test_factors_scale_what_they_name(pool: Pool, replica_of: Callable[..., Replica]) -> None:
     plain = replica_of(pool)
     prefill = scaled_by(plain, Factors(prefill=1.5))
