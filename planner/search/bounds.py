@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.perf.hardware import Hardware
 from planner.search.space import Candidate
@@ -18,26 +19,60 @@ from planner.spec.precision import BYTES_PER_WEIGHT
 from planner.spec.requests import Requests
 from planner.spec.step import Replica, StepCost
 
+Floats = NDArray[np.float64]
+
 
 def capacity_bound(replica: Replica, requests: Requests, role: str) -> float:
     """Requests per second of one replica that no batching can exceed, for traffic like `requests`."""
     busy_s = 0.0
     if role != "decode":
-        busy_s += prefill_floor_s(replica.cost, requests)
+        busy_s += prefill_floor_s(replica, requests)
     if role != "prefill":
         busy_s += decode_floor_s(replica, requests)
     return len(requests) / busy_s if busy_s > 0 else np.inf
 
 
-def prefill_floor_s(cost: StepCost, requests: Requests) -> float:
+def computed(requests: Requests) -> tuple[Floats, Floats]:
+    """Per request: prompt tokens to compute, and query-key pairs; what a prefix cache holds costs no tokens."""
+    prompt = requests.input_tokens.astype(float)
+    cached = np.zeros_like(prompt) if requests.cached_tokens is None else requests.cached_tokens.astype(float)
+    return prompt - cached, (prompt * (prompt + 1) - cached * (cached + 1)) / 2
+
+
+def prefill_floor_s(replica: Replica, requests: Requests) -> float:
     """Least time to prefill all requests: every token at the cheapest slope of the linear part, every pair once.
 
-    A chunk of q tokens adds at least q times the least slope; windows are taken to save all pairs (a lower bound).
+    A chunk of q tokens adds at least q times the least slope. Attention-data-parallel ranks share the pairs evenly at
+    best; windows are taken to save all of them.
     """
-    slope = float(np.min(np.diff(cost.linear_s))) / cost.linear_stride if len(cost.linear_s) > 1 else 0.0
-    prompt = requests.input_tokens.astype(float)
-    pairs = float(np.sum(prompt * (prompt + 1) / 2))
-    return max(slope, 0.0) * float(prompt.sum()) + cost.pair_s * pairs
+    cost, (tokens, pairs) = replica.cost, computed(requests)
+    slope = float(np.min(np.diff(cost.linear_s))) / cost.linear_stride
+    return max(slope, 0.0) * float(tokens.sum()) + cost.pair_s * float(pairs.sum()) / replica.dp
+
+
+def least_ttft_s(replica: Replica, requests: Requests) -> Floats:
+    """Per request: time to its first token in an empty replica: its chunks in turn, the last through all stages."""
+    cost, (tokens, pairs) = replica.cost, computed(requests)
+    budget, start_s = float(replica.max_tokens_per_step), cost.decode_s[0] - cost.linear_s[0]
+    full, rest = np.divmod(tokens, budget)
+    full, rest = np.where(rest > 0, full, full - 1), np.where(rest > 0, rest, budget)
+    whole_s = np.maximum(start_s + _linear_s(cost, np.array([budget]))[0], cost.prefill_floor_s)
+    last_s = np.maximum(start_s + _linear_s(cost, rest), cost.prefill_floor_s)
+    computing = full * whole_s + last_s
+    reading = np.maximum(cost.pair_s * pairs - (full + 1) * cost.prefill_floor_s, 0.0)
+    return np.asarray(replica.request_s + computing + reading + (replica.stages - 1) * (last_s + replica.hop_s))
+
+
+def _linear_s(cost: StepCost, tokens: Floats) -> Floats:
+    return np.interp(tokens, np.arange(len(cost.linear_s)) * float(cost.linear_stride), cost.linear_s)
+
+
+def least_tpot_s(replica: Replica, requests: Requests) -> Floats:
+    """Per request: mean time of its decode steps when it decodes alone; nan for one output token."""
+    cost, outputs = replica.cost, requests.output_tokens.astype(float)
+    context = requests.input_tokens + outputs / 2
+    least = np.minimum.accumulate(cost.decode_s[:0:-1])[-1] + float(np.min(cost.decode_context_s[1:])) * context
+    return np.where(outputs > 1, replica.stages * least + (replica.stages - 1) * replica.hop_s, np.nan)
 
 
 def decode_floor_s(replica: Replica, requests: Requests) -> float:

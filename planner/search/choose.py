@@ -1,4 +1,4 @@
-"""Choose: select, confirm, cut, until the whole plan holds in simulation (logic-based Benders). It evaluates no candidate.
+"""Choose: select, confirm, cut, until the whole plan holds in simulation (logic-based Benders). No evaluating.
 
 The solver's load arithmetic is an approximation; the confirming simulation is not. Where a promise breaks, the columns
 that can have broken it lose capacity, just enough that the same counts no longer do, and the solver chooses again.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from planner.errors import Infeasible
+from planner.errors import Infeasible, StoppedAtLimit
 from planner.search.columns import deployment_of, problem_of
 from planner.search.confirm import Seen, watch
 from planner.search.evaluate import Evaluated, Evaluation, Progress
@@ -39,6 +39,8 @@ class Choice:
 def choose(evaluation: Evaluation, setting: Setting, progress: Progress) -> Choice:
     """The best plan that holds; Infeasible with reasons when there is none."""
     if missing := no_columns(setting, evaluation):
+        if evaluation.left_out:
+            raise StoppedAtLimit(f"no plan yet: {evaluation.left_out} candidates were not evaluated in the time given")
         raise Infeasible(*missing)
     columns = evaluation.columns
     found = settle(setting, columns, problem_of(setting, columns), progress)
@@ -71,7 +73,7 @@ def settle(setting: Setting, columns: tuple[Evaluated, ...], problem: Problem, p
 def _blamed(
     columns: tuple[Evaluated, ...], problem: Problem, selection: Selection, seen: tuple[Seen, ...]
 ) -> Iterator[int]:
-    """Used columns that can have broken a promise: decode pools not a late first token, prefill pools not slow tokens."""
+    """Used columns that can have broken a promise: decode makes no first token late, prefill no token slow."""
     for i in selection.used:
         classes = set(problem.group(problem.columns[i].group).classes)
         for one in seen:

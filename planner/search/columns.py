@@ -39,8 +39,9 @@ def _column(setting: Setting, one: Evaluated) -> Column:
     around_w = overhead_w(site.node, board, one.busy) - overhead_w(site.node, board, 0.0)
     busy_w = max(one.accelerators_w - empty_w + share * around_w, idle_w)
     return Column(
-        key=f"{one.load}/{c.key}", shape=c.shape, node=c.site, gpus=c.gpus, span=c.gpus // site.per_node if share > 1 else 0,
-        group=one.load, capacity=one.capacity, idle_w=wall_w(site.entry, max(idle_w, 0.0)), busy_w=wall_w(site.entry, max(busy_w, 0.0)),
+        key=f"{one.load}/{c.key}", shape=c.shape, node=c.site, gpus=c.gpus,
+        span=c.gpus // site.per_node if share > 1 else 0, group=one.load, capacity=one.capacity,
+        idle_w=wall_w(site.entry, max(idle_w, 0.0)), busy_w=wall_w(site.entry, max(busy_w, 0.0)),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Confirm: a whole deployment under the scenario's own traffic, class by class. It chooses nothing and predicts no prices.
+"""Confirm: a whole deployment under the scenario's own traffic, class by class. It chooses nothing, it prices nothing.
 
 Pools that share no class and no edge cannot disturb each other, so each such part is simulated by itself.
 """
@@ -116,7 +116,7 @@ def _requests(setting: Setting, part: Part, replicas: Mapping[str, Replica], fac
 
 
 def _by_residence(load: Load, factor: float) -> int:
-    """Turnovers of the requests in flight if each token takes as long as its promise allows (a tenth of a second else)."""
+    """Turnovers of the requests in flight if each token takes as long as its promise allows (else 0.1 s)."""
     limits = [limit for slo in load.slos.values() for metric, _, limit in slo.targets if metric == "tpot"]
     limits += [slo.per_request["tpot"] for slo in load.slos.values() if "tpot" in slo.per_request]
     residence_s = max(limits, default=0.1) * load.output_tokens

@@ -23,7 +23,7 @@ Kind = Literal["open", "job", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A group of classes of one model. demand: requests per second, or in flight for a closed loop; None = no rate set."""
+    """Classes of one model. demand: requests per second, or in flight for a closed loop; None = no rate set."""
 
     name: str
     model: str

@@ -17,23 +17,31 @@ from planner.search.problem import Conflict, Reached
 from planner.search.rules import Refused
 from planner.search.select import parameters
 from planner.search.setting import Setting
-from planner.spec.plan import Evidence, Objective, Plan, Refusal, RunnerUp
+from planner.spec.plan import ClassPrediction, Evidence, Objective, Plan, Refusal, RunnerUp
 from planner.tco import usd_per_mtok
 
 PACKAGES = ("numpy", "numba", "ortools", "networkx", "pydantic")
 MOST_RUNNERS_UP = 3
+UNITS = {
+    "usd_per_hour": "USD/h",
+    "usd_per_mtok": "USD/Mtok",
+    "joules_per_token": "J/token",
+    "gpus": "accelerators",
+    "goodput": "requests/s",
+}
 
 
 def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress: Progress) -> Plan:
     """The plan of a choice, with its runners-up."""
     found = predict(setting, choice.deployment, choice.seen)
+    proven = choice.selection.proven and not evaluation.left_out
     return Plan(
         serveplan_version=__version__,
         packages={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         catalog_hash=setting.catalog_hash,
         seed=setting.seed,
         scenario=setting.scenario.model_dump(mode="json"),
-        status="optimal" if choice.selection.proven else "feasible",
+        status="optimal" if proven else "feasible",
         deployment=choice.deployment,
         pools=found.pools,
         classes=found.classes,
@@ -42,8 +50,13 @@ def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress:
         evidence=_evidence(evaluation, choice),
         runners_up=tuple(_runners_up(setting, evaluation, choice, found, progress)),
         placement=placement(setting, choice.deployment),
-        warnings=found.warnings,
+        warnings=(*_unfinished(evaluation), *found.warnings),
     )
+
+
+def _unfinished(evaluation: Evaluation) -> Iterable[str]:
+    if evaluation.left_out:
+        yield f"stopped at the time limit: {evaluation.left_out} candidates were not evaluated, a better plan may exist"
 
 
 def _objective(setting: Setting, reached: Reached, found: Prediction) -> Objective:
@@ -87,30 +100,43 @@ def _runners_up(
         if isinstance(other, Conflict):
             return
         choice, problem = other, other.problem
-        yield _runner_up(other, predict(setting, other.deployment, other.seen), best)
+        yield _runner_up(other, predict(setting, other.deployment, other.seen, spread=False), best)
 
 
 def _runner_up(other: Choice, found: Prediction, best: Prediction) -> RunnerUp:
-    gpus = sum(pool.gpus for pool in found.pools)
-    metrics = {
-        f"{one.name}.{metric}.{statistic}": one.metrics[metric][statistic].value
-        for one in found.classes for metric in ("ttft", "tpot") for statistic in ("p50", "p95") if statistic in one.metrics[metric]
-    }  # fmt: skip
     return RunnerUp(
         summary=" + ".join(f"{pool.replicas} x {pool.name}" for pool in other.deployment.pools),
-        usd_per_hour=found.bill.usd_per_hour, gpus=gpus, metrics=metrics, reason=_why_not(other, found, best),
-    )  # fmt: skip
+        usd_per_hour=found.bill.usd_per_hour,
+        gpus=sum(pool.gpus for pool in found.pools),
+        metrics={name: value for one in found.classes for name, value in _metrics(one)},
+        reason=_why_not(other, found, best),
+    )
+
+
+def _metrics(one: ClassPrediction) -> Iterable[tuple[str, float]]:
+    for metric in ("ttft", "tpot"):
+        for statistic in ("p50", "p95"):
+            if statistic in one.metrics[metric]:
+                yield f"{one.name}.{metric}.{statistic}", one.metrics[metric][statistic].value
 
 
 def _why_not(other: Choice, found: Prediction, best: Prediction) -> str:
     """By how much it loses, in the first goal that tells them apart."""
-    theirs = {"usd_per_hour": (found.bill.usd_per_hour, best.bill.usd_per_hour, "USD/h"),
-              "gpus": (sum(p.gpus for p in found.pools), sum(p.gpus for p in best.pools), "accelerators"),
-              "joules_per_token": (found.bill.joules_per_token.value, best.bill.joules_per_token.value, "J/token"),
-              "usd_per_mtok": (found.bill.usd_per_mtok.value, best.bill.usd_per_mtok.value, "USD/Mtok"),
-              "goodput": (sum(c.offered_per_s for c in found.classes), sum(c.offered_per_s for c in best.classes), "requests/s")}  # fmt: skip
     for reached in other.selection.reached:
-        value, ours, unit = theirs[reached.goal]
+        value, ours = _value(found, reached.goal), _value(best, reached.goal)
         if abs(value - ours) > 1e-6 * max(abs(ours), 1e-12):
-            return f"{reached.goal}: {value:.4g} {unit} against {ours:.4g} ({(value - ours) / ours:+.0%})"
+            return (
+                f"{reached.goal}: {value:.4g} {UNITS[reached.goal]} against {ours:.4g} ({(value - ours) / ours:+.0%})"
+            )
     return "equal in every goal; it uses more pools or accelerators"
+
+
+def _value(found: Prediction, goal: str) -> float:
+    values = {
+        "usd_per_hour": found.bill.usd_per_hour,
+        "usd_per_mtok": found.bill.usd_per_mtok.value,
+        "joules_per_token": found.bill.joules_per_token.value,
+        "gpus": float(sum(pool.gpus for pool in found.pools)),
+        "goodput": sum(one.offered_per_s for one in found.classes),
+    }
+    return values[goal]

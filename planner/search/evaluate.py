@@ -1,4 +1,4 @@
-"""Evaluate: admitted candidates -> columns of plain numbers for the solver; what cannot be in a best plan is left out early.
+"""Evaluate: admitted candidates -> columns of plain numbers; what cannot be in a best plan is left out early.
 
 Not the choice. Candidates are grouped into families - one load, one node type, one role - that are evaluated apart from
 each other, in any process. Within a family a candidate is dropped when replicas of the same or a dividing size carry at
@@ -8,14 +8,14 @@ never loses the optimum of cost or accelerators, because such a replica can be e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 
 from planner.search.bounds import capacity_bound
-from planner.search.journal import Journal, key_of
 from planner.search.demand import Load
+from planner.search.journal import Journal, key_of
 from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe, resting_watts
 from planner.search.probe import Trial, trials
 from planner.search.rules import Refused
@@ -49,11 +49,15 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that was looked at: candidates, refusals, and one Evaluated per admitted candidate and load."""
+    """Everything that was looked at: candidates, refusals, and one Evaluated per admitted candidate and load.
+
+    left_out: candidates for which there was no time.
+    """
 
     enumerated: int
     refused: tuple[Refused, ...]
     found: tuple[Evaluated, ...]
+    left_out: int = 0
 
     @property
     def columns(self) -> tuple[Evaluated, ...]:
@@ -73,29 +77,39 @@ class Family:
 
 
 def evaluate(
-    admitted: Iterable[Candidate | Refused], setting: Setting, workers: Executor, journal: Journal, progress: Progress
+    admitted: Iterable[Candidate | Refused],
+    setting: Setting,
+    workers: Executor,
+    journal: Journal,
+    progress: Progress,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Columns of all admitted candidates; families already in the journal are not simulated again."""
     judged = tuple(admitted)
-    candidates = [one for one in judged if isinstance(one, Candidate)]
-    families = list(_families(setting, candidates))
-    total, done = sum(len(family.candidates) for family in families), 0
-    answers: dict[int, tuple[Evaluated, ...]] = {}
-    keys = [_key(setting, family) for family in families]
-    for i, key in enumerate(keys):
-        if (kept := journal.get(key)) is not None:
-            answers[i] = tuple(_read(row) for row in kept)
+    families = list(_families(setting, [one for one in judged if isinstance(one, Candidate)]))
+    total = sum(len(family.candidates) for family in families)
+    answers = dict(_remembered(setting, families, journal))
+    done = sum(len(found) for found in answers.values())
     missing = [i for i in range(len(families)) if i not in answers]
-    done += sum(len(found) for found in answers.values())
-    for i, found in zip(
-        missing, workers.map(partial(evaluate_family, setting), [families[i] for i in missing]), strict=True
-    ):
+    measured = workers.map(partial(evaluate_family, setting), [families[i] for i in missing])
+    for i, found in zip(missing, measured, strict=True):
         answers[i] = found
-        journal.put(keys[i], [asdict(one) for one in found])
+        journal.put(_key(setting, families[i]), [asdict(one) for one in found])
         done += len(found)
         progress(done, total, "simulating candidates")
+        if out_of_time():
+            break
     refused = tuple(one for one in judged if isinstance(one, Refused))
-    return Evaluation(len(judged), refused, tuple(one for i in range(len(families)) for one in answers[i]))
+    found_in_order = tuple(one for i in sorted(answers) for one in answers[i])
+    return Evaluation(len(judged), refused, found_in_order, left_out=total - done)
+
+
+def _remembered(
+    setting: Setting, families: Sequence[Family], journal: Journal
+) -> Iterator[tuple[int, tuple[Evaluated, ...]]]:
+    for i, family in enumerate(families):
+        if (kept := journal.get(_key(setting, family))) is not None:
+            yield i, tuple(_read(row) for row in kept)
 
 
 def _families(setting: Setting, candidates: Sequence[Candidate]) -> Iterable[Family]:

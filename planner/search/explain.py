@@ -52,7 +52,7 @@ def _unserved(setting: Setting, evaluation: Evaluation, load: Load) -> Iterator[
 
 
 def _nothing_legal(setting: Setting, evaluation: Evaluation, load: Load) -> Iterator[Problem]:
-    """Every candidate was refused by a rule: say which, and when it is memory, how much hardware would hold the model."""
+    """Every candidate was refused by a rule: say which; when it is memory, say what would hold the model."""
     refused = [one for one in evaluation.refused if one.candidate.model == load.model]
     counts = Counter(one.verdict.rule for one in refused)
     for rule, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
@@ -125,10 +125,14 @@ def no_mix(setting: Setting, evaluation: Evaluation, conflict: Conflict) -> list
 
 
 def _subject(need: Need) -> str:
+    limit = need.limit or 0.0
     words = {
-        "inventory": f"the {need.limit or 0:g} nodes of {need.subject}", "gpus": f"the limit of {need.limit or 0:g} accelerators",
-        "usd_per_hour": f"the budget of {need.limit or 0:g} USD/h", "power_w": f"the power limit of {(need.limit or 0) / 1e3:g} kW",
-        "max_pools": f"at most {need.limit or 0:g} pools", "min_replicas": f"at least {need.limit or 0:g} replicas per pool",
+        "inventory": f"the {limit:g} nodes of {need.subject}",
+        "gpus": f"the limit of {limit:g} accelerators",
+        "usd_per_hour": f"the budget of {limit:g} USD/h",
+        "power_w": f"the power limit of {limit / 1e3:g} kW",
+        "max_pools": f"at most {limit:g} pools",
+        "min_replicas": f"at least {limit:g} replicas per pool",
         "class": f"the demand of {need.subject}",
     }  # fmt: skip
     return words[need.kind]
@@ -138,7 +142,8 @@ def _need(need: Need) -> Problem:
     if need.needed is None:
         return Problem(f"{_subject(need)}: easing this alone does not help")
     units = {"inventory": f"{need.needed:g} nodes of {need.subject}", "usd_per_hour": f"{need.needed:.2f} USD/h",
-             "power_w": f"{need.needed / 1e3:.2f} kW", "gpus": f"{need.needed:g} accelerators", "max_pools": f"{need.needed:g} pools"}  # fmt: skip
+             "power_w": f"{need.needed / 1e3:.2f} kW", "gpus": f"{need.needed:g} accelerators",
+             "max_pools": f"{need.needed:g} pools"}  # fmt: skip
     return Problem(f"{_subject(need)} would have to be {units[need.kind]}")
 
 

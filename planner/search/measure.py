@@ -6,22 +6,20 @@ the largest rate is found by bisection. What is returned has been seen to hold; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.perf.energy import idle_w, joules
-from planner.search.bounds import capacity_bound
+from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s
 from planner.search.demand import Load
 from planner.search.probe import POOL, Trial
-from planner.sim.metrics import LEVELS, ClassSummary, saturated, summarise
+from planner.sim import capacity
+from planner.sim.metrics import LEVELS, ClassSummary, summarise
 from planner.sim.simulate import Run, simulate
-from planner.sim.state import RULE
 from planner.spec.requests import Requests
-from planner.spec.slo import METRICS, Metric
+from planner.spec.slo import Metric, Slo
 
 PRECISION = 0.01
 """Relative width of the last bracket of a capacity."""
@@ -37,7 +35,7 @@ TURNOVERS = 5
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """amount: in the unit of the load's demand; 0 with a reason when it is too little or the promises break without load.
+    """amount: in the unit of the load's demand; 0 with a reason: too little, or promises that break without load.
 
     run: at that amount. unseen: nothing had to be simulated.
     """
@@ -46,6 +44,9 @@ class Capacity:
     reason: str = ""
     run: Run | None = None
     unseen: bool = False
+
+
+Floats = NDArray[np.float64]
 
 
 class Draws:
@@ -74,13 +75,18 @@ def probe_size(trial: Trial, drawn: Requests) -> int:
 
 
 def in_flight(trial: Trial, drawn: Requests) -> int:
-    """Most requests that one replica serves at a time: its seats, or what its capacity bound and its TPOT limit allow."""
-    limits = [limit for slo in trial.slos.values() for metric, _, limit in slo.targets if metric == "tpot"]
-    limits += [slo.per_request["tpot"] for slo in trial.slos.values() if "tpot" in slo.per_request]
+    """Most requests that a replica serves at a time: its seats, or its bound times the longest stay allowed."""
+    prefills = trial.candidate.role == "prefill"
+    limits = [limit for slo in trial.slos.values() for limit in _limits(slo, "ttft" if prefills else "tpot")]
     if not limits:
         return trial.replica.max_seqs
-    residence_s = max(limits) * float(drawn.output_tokens.mean())
-    return min(trial.replica.max_seqs, int(capacity_bound(trial.replica, drawn, trial.candidate.role) * residence_s))
+    stay_s = max(limits) * (1.0 if prefills else float(drawn.output_tokens.mean()))
+    return min(trial.replica.max_seqs, int(capacity_bound(trial.replica, drawn, trial.candidate.role) * stay_s))
+
+
+def _limits(slo: Slo, metric: Metric) -> list[float]:
+    stated = [limit for name, _, limit in slo.targets if name == metric]
+    return [*stated, slo.per_request[metric]] if metric in slo.per_request else stated
 
 
 def at_rate(drawn: Requests, load_demand: float, rate: float) -> Requests:
@@ -97,37 +103,13 @@ def measure(t: Trial, draws: Draws, least: int, above: float = 0.0) -> Capacity:
 
 def observe(trial: Trial, requests: Requests, replicas: int = 1, *, stop: bool = False) -> Run:
     """The trial under these requests; with `stop` it ends as soon as a promise is broken beyond repair."""
-    rules = breaking_points(trial, requests) if stop else None
+    rules = capacity.breaking_points(requests, trial.slos, WARMUP) if stop else None
     return simulate(trial.deployment(replicas), trial.replicas, trial.requests(requests), warmup=WARMUP, rules=rules)
 
 
-def breaking_points(trial: Trial, requests: Requests) -> NDArray[Any]:
-    """How many requests may miss each limit before its quantile or attainment surely breaks.
-
-    The type 7 quantile at level q of n values exceeds a limit for certain when more than n - 1 - floor((n - 1) q) do.
-    """
-    counted = requests.class_index[int(WARMUP * len(requests)) :]
-    rows = []
-    for number, name in enumerate(requests.class_names):
-        n, slo = int((counted == number).sum()), trial.slos[name]
-        for metric, statistic, limit in slo.targets:
-            if metric != "itl" and statistic in LEVELS:
-                rows.append(_rule(number, {metric: limit}, max(n - 1 - int((n - 1) * LEVELS[statistic]), 0)))
-        if slo.per_request:
-            rows.append(_rule(number, dict(slo.per_request), int(n * (1 - slo.attainment) + 1e-9)))
-    return np.array(rows, RULE)
-
-
-def _rule(number: int, limits: dict[Metric, float], allowed: int) -> tuple[float, ...]:
-    ttft, tpot, itl, e2e = (limits.get(metric, np.inf) for metric in METRICS)
-    return (number, ttft, tpot, itl, e2e, allowed, 0)
-
-
 def holds(trial: Trial, run: Run) -> bool:
-    """Every promise of every class kept, nobody turned away, no backlog that grows."""
-    if run.stopped or saturated(run):
-        return False
-    return all(found.met for found in summarise(run, trial.slos).values())
+    """Every promise that this pool can keep alone is kept."""
+    return capacity.holds(run, trial.slos)
 
 
 def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity:
@@ -137,46 +119,33 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity
     if above >= bound:
         return Capacity(0.0, "another candidate carries more than its bound", unseen=True)
 
+    if words := impossible(trial, drawn):
+        return Capacity(0.0, words, unseen=True)
+
     def try_at(rate: float) -> Run | None:
         run = observe(trial, at_rate(drawn, demand, rate), stop=True)
         return run if holds(trial, run) else None
 
-    if above:
-        floor = above * (1 + PRECISION)
-        held = try_at(floor)
-        return _bisect(try_at, floor, bound, held) if held else Capacity(0.0, "another candidate carries more")
-    floor = LEAST * bound
-    alone = observe(trial, at_rate(drawn, demand, floor))
-    if not holds(trial, alone):
-        return Capacity(0.0, broken_promise(trial, alone))
-    return _bisect(try_at, floor, bound, alone)
-
-
-def _bisect(try_at: Callable[[float], Run | None], low: float, high: float, held: Run) -> Capacity:
-    """Largest rate that holds between `low`, which does, and `high`, a bound; the ratio of the bracket is halved."""
-    while high / low > 1 + PRECISION:
-        middle = float(np.sqrt(low * high))
-        run = try_at(middle)
-        if run is None:
-            high = middle
-        else:
-            low, held = middle, run
-    return Capacity(low, run=held)
+    floor = above * (1 + PRECISION) or LEAST * bound
+    first_run = observe(trial, at_rate(drawn, demand, floor), stop=True)
+    if not holds(trial, first_run):
+        return Capacity(0.0, "another candidate carries more" if above else broken_promise(trial, first_run))
+    found = capacity.border(
+        lambda rate: try_at(rate) if rate > floor else first_run,
+        guess=float(np.sqrt(floor * bound)) if above else bound / 2, tolerance=PRECISION, limit=bound,
+    )  # fmt: skip
+    return Capacity(max(found.holds, floor), run=found.run)
 
 
 def closed_capacity(trial: Trial, drawn: Requests) -> Capacity:
     """Requests in flight that one replica carries, at most all of them."""
-    low, high, held = 0, int(trial.load.demand or 1), None
-    while low < high:
-        middle = (low + high + 1) // 2
-        run = observe(trial, replace(drawn, concurrency=middle))
-        if all(found.met for found in summarise(run, trial.slos).values()):
-            low, held = middle, run
-        else:
-            high = middle - 1
-    if held is None:
+    if words := impossible(trial, drawn):
+        return Capacity(0.0, words, unseen=True)
+    probe = capacity.Probe(trial.deployment(), trial.replicas, trial.requests(drawn), trial.slos, WARMUP)
+    found = capacity.max_concurrency(probe, most=int(trial.load.demand or 1))
+    if found.run is None:
         return Capacity(0.0, broken_promise(trial, observe(trial, replace(drawn, concurrency=1))))
-    return Capacity(float(low), run=held)
+    return Capacity(found.holds, run=found.run)
 
 
 def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
@@ -202,9 +171,33 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
 def first(drawn: Requests, n: int) -> Requests:
     """The first n of them."""
     return replace(
-        drawn, arrival_s=drawn.arrival_s[:n], input_tokens=drawn.input_tokens[:n], output_tokens=drawn.output_tokens[:n],
-        class_index=drawn.class_index[:n],
+        drawn, arrival_s=drawn.arrival_s[:n], class_index=drawn.class_index[:n],
+        input_tokens=drawn.input_tokens[:n], output_tokens=drawn.output_tokens[:n],
+        cached_tokens=None if drawn.cached_tokens is None else drawn.cached_tokens[:n],
     )  # fmt: skip
+
+
+def impossible(trial: Trial, drawn: Requests) -> str:
+    """A promise that breaks even if no request ever meets another, in words; empty when all could be kept."""
+    seen = trial.requests(drawn)
+    alone = {"ttft": least_ttft_s(trial.replica, seen), "tpot": least_tpot_s(trial.replica, seen)}
+    for number, name in enumerate(seen.class_names):
+        for metric, statistic, limit in trial.slos[name].targets:
+            values = alone.get(metric, np.zeros(0))[seen.class_index == number] if metric in alone else np.zeros(0)
+            least = _statistic(values[~np.isnan(values)], statistic)
+            if least > limit:
+                return _too_slow(metric, statistic, name, least, limit)
+    return ""
+
+
+def _statistic(values: Floats, name: str) -> float:
+    if not len(values):
+        return 0.0
+    return float(values.mean()) if name == "mean" else float(np.quantile(values, LEVELS[name]))
+
+
+def _too_slow(metric: str, statistic: str, name: str, value: float, limit: float) -> str:
+    return f"{metric} {statistic} of {name} is {value:.4g} s even without load, the limit is {limit:g} s"
 
 
 def broken_promise(trial: Trial, run: Run) -> str:
@@ -219,12 +212,7 @@ def _broken(trial: Trial, name: str, found: ClassSummary) -> list[tuple[float, s
     for metric, statistic, limit in trial.slos[name].targets:
         value = found.metrics[metric].values_s.get(statistic, 0.0)
         if value > limit:
-            rows.append(
-                (
-                    value / limit,
-                    f"{metric} {statistic} of {name} is {value:.4g} s even without load, the limit is {limit:g} s",
-                )
-            )
+            rows.append((value / limit, _too_slow(metric, statistic, name, value, limit)))
     if found.attainment is not None and found.attainment < trial.slos[name].attainment:
         rows.append((1.0, f"only {found.attainment:.1%} of {name} meet their limits even without load"))
     return rows

@@ -96,7 +96,7 @@ def network(setting: Setting, a: Site, b: Site) -> Link:
 
 
 def seats(setting: Setting, pools: Iterable[Pool]) -> tuple[Seat, ...]:
-    """Replicas on hosts: larger ones first, each on the first host with room; whole hosts for those that span several."""
+    """Replicas on hosts: larger ones first, each on the first host with room; whole hosts for the largest."""
     free = {f"{site.name}/{i}": site.per_node for site in setting.sites.values() for i in range(site.entry.count)}
     found: list[Seat] = []
     for pool in sorted(pools, key=lambda p: -p.parallelism.gpus):
@@ -119,7 +119,7 @@ def _sit(site: Site, gpus: int, free: dict[str, int]) -> tuple[tuple[str, int, i
 
 
 def path_link(graph: nx.Graph[str], source: str, target: str) -> Link:
-    """Bottleneck bandwidth and summed latency of the widest path between two hosts; inside one host its scale-up link."""
+    """Bottleneck bandwidth and summed latency of the widest path between two hosts; in one host its scale-up link."""
     import networkx as nx
 
     if source == target:
@@ -132,7 +132,7 @@ def path_link(graph: nx.Graph[str], source: str, target: str) -> Link:
 
 
 def pair_bandwidth(setting: Setting, graph: nx.Graph[str], seated: Iterable[Seat], source: Pool, target: Pool) -> Link:
-    """What any replica of `source` can send to any of `target`: the worst pair, over all accelerators of the smaller one."""
+    """What any replica of `source` can send to any of `target`: the worst pair, over all lanes of the smaller one."""
     listed = list(seated)
     hosts = {
         pool.name: {span[0] for seat in listed if seat.pool == pool.name for span in seat.spans}
@@ -145,7 +145,7 @@ def pair_bandwidth(setting: Setting, graph: nx.Graph[str], seated: Iterable[Seat
 
 
 def placement(setting: Setting, deployment: Deployment) -> dict[str, Any]:
-    """The plan's placement: per host its replicas as `pool.replica: first-last accelerator`, and unused accelerators."""
+    """The plan's placement: per host its replicas as `pool.replica: first-last`, and accelerators without one."""
     hosts: dict[str, dict[str, str]] = {}
     for seat in seats(setting, deployment.pools):
         for host, first, count in seat.spans:

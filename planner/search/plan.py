@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from planner.search.workers import Executor, Processes, Serial
 from planner.spec.plan import Plan
 from planner.spec.scenario import Scenario
 
+WORTH_PROCESSES = 600
+"""Candidates; starting a process takes about as long as evaluating a hundred."""
+
 
 def plan(
     scenario: Scenario | ResolvedScenario,
@@ -34,26 +38,35 @@ def plan(
 ) -> Plan:
     """The best plan for a scenario, proven and simulated.
 
-    folder: where relative trace files start (a loaded scenario knows). journal: file that keeps what has been evaluated.
-    The answer does not depend on `jobs`. Raises Infeasible with reasons when no plan can meet the scenario.
+    folder: where relative trace files start (a loaded scenario knows). journal: file that keeps the evaluations.
+    time_limit_s: evaluate no further after this time; the plan is then the best of what was seen. The answer does not
+    depend on `jobs`. Raises Infeasible with reasons when no plan can meet the scenario.
     """
-    setting = setting_of(scenario, catalog, folder, seed)
+    setting, late = setting_of(scenario, catalog, folder, seed), _alarm(time_limit_s)
     tell = progress or (lambda done, total, what: None)
-    with _workers(jobs) as workers, open_journal(journal, _owner(setting)) as kept:
+    with open_journal(journal, _owner(setting)) as kept:
         pools = enumerate_pools(setting)
-        admitted = admit(pools, setting)
-        columns = evaluate(admitted, setting, workers, kept, tell)
+        admitted = tuple(admit(pools, setting))
+        with _workers(jobs, len(admitted)) as workers:
+            columns = evaluate(admitted, setting, workers, kept, tell, late)
         choice = choose(columns, setting, tell)
         return document(setting, columns, choice, tell)
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Executor]:
-    if jobs <= 1:
+def _workers(jobs: int, candidates: int) -> Iterator[Executor]:
+    """Other processes only for work that outlasts their start."""
+    if jobs <= 1 or candidates < WORTH_PROCESSES:
         yield Serial()
         return
     with Processes(jobs, chunk=1) as processes:
         yield processes
+
+
+def _alarm(limit_s: float | None) -> Callable[[], bool]:
+    """Whether the time is over; never without a limit."""
+    end_s = time.monotonic() + limit_s if limit_s is not None else None
+    return lambda: end_s is not None and time.monotonic() >= end_s
 
 
 def _owner(setting: Setting) -> str:

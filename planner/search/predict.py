@@ -1,4 +1,4 @@
-"""Predict: what a simulated deployment means for people - classes, pools, bill - with intervals. Not whether it is best.
+"""Predict: what a simulated deployment means for people - classes, pools, bill - with intervals. No choice.
 
 Intervals come from two more simulations, every step slower and faster by the relative error of its price: near
 saturation a small error of a step is a large one of a wait, and no formula says how large.
@@ -72,16 +72,11 @@ def setting_of(
     return resolve(scenario, catalog or Catalog.open(), folder or Path())
 
 
-def predict(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) -> Prediction:
-    """Words and numbers for a deployment that has been simulated (`seen`)."""
+def predict(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], *, spread: bool = True) -> Prediction:
+    """Words and numbers for a deployment that has been simulated (`seen`); without `spread` no intervals."""
     replicas = {pool.name: replica_of(setting, pool) for pool in deployment.pools}
     error = max(replica.cost.rel_error for replica in replicas.values())
-    factor = seen[0].factor
-    band = Band(
-        seen,
-        watch(setting, deployment, factor=factor, slower=1 / (1 + error)),
-        watch(setting, deployment, factor=factor, slower=1 + error),
-    )
+    band = _band(setting, deployment, seen, error) if spread else Band(seen, seen, seen)
     classes = tuple(_class(setting, one.name, band) for one in setting.scenario.classes)
     shares = _shares(setting, deployment, seen)
     return Prediction(
@@ -89,8 +84,15 @@ def predict(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) ->
         classes=classes,
         pools=tuple(_pool(setting, pool, replicas[pool.name], seen, shares) for pool in deployment.pools),
         bill=_bill(tuple(shares.values()), classes, band),
-        warnings=tuple(_warnings(setting, band, replicas, error)),
+        warnings=tuple(_warnings(setting, band, error)),
     )
+
+
+def _band(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float) -> Band:
+    fast, slow = (
+        watch(setting, deployment, factor=seen[0].factor, slower=times) for times in (1 / (1 + error), 1 + error)
+    )
+    return Band(seen, fast, slow)
 
 
 def _class(setting: Setting, name: str, band: Band) -> ClassPrediction:
@@ -206,7 +208,8 @@ def _pool(
     part = pool.gpus / share.used
     return PoolPlan(
         name=pool.name, gpus=pool.gpus, nodes=share.nodes * part, weights_bytes_per_gpu=found.weights_bytes,
-        kv_bytes_per_gpu=found.kv_bytes, kv_tokens=found.kv_tokens, utilisation=busy, kv_occupancy=run.mean_blocks_share,
+        kv_bytes_per_gpu=found.kv_bytes, kv_tokens=found.kv_tokens, utilisation=busy,
+        kv_occupancy=run.mean_blocks_share,
         usd_per_hour=usd_per_hour(share) * part, watts=watts(share) * part, source=replica.cost.source,
         rel_error=replica.cost.rel_error,
     )  # fmt: skip
@@ -230,7 +233,7 @@ def _tokens_per_s(seen: tuple[Seen, ...], classes: tuple[ClassPrediction, ...]) 
     return total
 
 
-def _warnings(setting: Setting, band: Band, replicas: Mapping[str, Replica], error: float) -> Iterable[str]:
+def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
     for one in band.middle:
         if one.saturated:
             yield f"{one.part.load.name}: saturated, the backlog grows"
@@ -241,7 +244,8 @@ def _warnings(setting: Setting, band: Band, replicas: Mapping[str, Replica], err
         {name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed}
     )
     if fragile:
-        yield f"if every step takes {error:.0%} longer (the pessimistic end of the 80 % interval), promises to {', '.join(fragile)} break"
+        end = f"if every step takes {error:.0%} longer (the pessimistic end of the 80 % interval)"
+        yield f"{end}, promises to {', '.join(fragile)} break"
     yield from _confidence(setting, {pool.node for one in band.middle for pool in one.part.deployment.pools})
 
 
@@ -253,4 +257,5 @@ def _confidence(setting: Setting, nodes: Iterable[str]) -> Iterable[str]:
             if entry.confidence == "low":
                 yield f"figures of {entry.name} have low confidence ({entry.source})"
         if site.accelerator.behaves_like and site.accelerator.behaves_like != site.accelerator.name:
-            yield f"{site.accelerator.name} has no measured kernels; its efficiency is that of {site.accelerator.behaves_like}"
+            name, like = site.accelerator.name, site.accelerator.behaves_like
+            yield f"{name} has no measured kernels; its efficiency is that of {like}"

@@ -1,4 +1,4 @@
-"""Problem: what the solver chooses from, as plain numbers - columns, paths, demands, inventory, limits. No solving here.
+"""Problem: what the solver chooses from, as plain numbers - columns, paths, demands, inventory, limits. No solving.
 
 A *column* is a pool configuration evaluated for one group of classes. A *path* is the columns that a slice of traffic
 passes through: one column when prefill and decode share a pool, two when they are split. Demand is cut into equal
@@ -120,7 +120,7 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """replicas and slices of traffic by index of column and path; `factor` is the demand served over the demand asked."""
+    """replicas and slices of traffic by index of column and path; `factor`: demand served over demand asked."""
 
     replicas: Mapping[int, int]
     slices: Mapping[int, int]

@@ -1,4 +1,4 @@
-"""Rules: what makes a pool configuration legal, one small judge each, and admission by all of them. Not whether it is good.
+"""Rules: what makes a pool configuration legal, one small judge each, and admission by all. Not whether it is good.
 
 A rule looks at one candidate and answers with a Verdict in words and numbers. New limits are new rules; rules from
 elsewhere come through the entry point group `serveplan.rule` when a setting names them.
@@ -16,7 +16,7 @@ from planner.search.space import Candidate
 from planner.spec.model import Attention, CrossAttention, DenseFfn, Model, MoeFfn, SoftmaxAttention
 
 FP8_BLOCK = 128
-"""Rows of a scale block in checkpoints that ship in fp8 (DeepSeek-V3, 2412.19437, section 3.3); kernels split whole blocks."""
+"""Rows of a scale block in checkpoints that ship in fp8 (DeepSeek-V3, 2412.19437, section 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def context(c: Candidate, setting: Setting) -> Verdict:
 
 @RULES.register("memory")
 def memory(c: Candidate, setting: Setting) -> Verdict:
-    """Weights, activations and buffers leave room on every accelerator, and one rank's cache holds the longest request."""
+    """Weights, activations and buffers leave room on every accelerator; a rank's cache holds the longest request."""
     model, site = _parts(c, setting)
     found = memory_of(model, c.pool(setting), site.hardware, setting.profile)
     if not found.fits:

@@ -151,7 +151,7 @@ class _Model:
         return _ceil(UNIT * Fraction(path.link_s) * Fraction(self.problem.group(path.group).demand))
 
     def _one_way_on(self) -> None:
-        """A prefill column hands over to one decode column: behind an edge the simulator splits by replicas, not by us."""
+        """A prefill column hands over to one decode column: behind an edge the simulator splits by replicas."""
         for i in range(len(self.problem.columns)):
             onward = [p for p, path in enumerate(self.problem.paths) if len(path.columns) > 1 and path.columns[0] == i]
             if len(onward) > 1:

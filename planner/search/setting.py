@@ -1,4 +1,4 @@
-"""Setting: a scenario with every catalog entry it names looked up, frozen, ready to travel to worker processes. No choice."""
+"""Setting: a scenario with every catalog entry it names looked up, frozen, ready to travel to workers. No choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Space: every pool configuration that could be meant, lazily, as small candidates. Whether one is legal is a rule's word."""
+"""Space: every pool configuration that could be meant, lazily, as small candidates. What is legal, the rules say."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Candidate:
         """The pool of this candidate, as physics and simulation know it."""
         return Pool(
             name=name or self.shape, model=setting.models[self.model].name, node=self.site,
-            accelerator=setting.sites[self.site].accelerator.name, phases=PHASES[self.role], parallelism=self.parallelism,
-            replicas=replicas, weights=self.weights, kv=self.kv, max_seqs=self.max_seqs,
+            accelerator=setting.sites[self.site].accelerator.name, phases=PHASES[self.role],
+            parallelism=self.parallelism, replicas=replicas, weights=self.weights, kv=self.kv, max_seqs=self.max_seqs,
             max_tokens_per_step=self.max_tokens_per_step,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Workers: run one pure function over many items, in this process or in several; answers come in the order of the items.
+"""Workers: run one pure function over many items, in this process or in several; answers in the order of the items.
 
 Not a scheduler: no retries and no shared state. The answers do not depend on how many processes there are.
 """

@@ -29,7 +29,8 @@ MOE = DENSE.model_copy(update={
 FAST = Accelerator.model_validate({
     "name": "Fast", "vendor": "v", "year": 2024, "source": "invented", "memory": "80 GB", "memory_bandwidth": "3 TB/s",
     "peak": {"fp32": "60 TFLOP/s", "bf16": "900 TFLOP/s", "fp16": "900 TFLOP/s", "fp8": "1800 TFLOP/s"},
-    "sm_count": 132, "l2": "50 MB", "tdp": "700 W", "idle": "70 W", "scaleup_bandwidth": "450 GB/s", "scaleup_domain": 8,
+    "sm_count": 132, "l2": "50 MB", "tdp": "700 W", "idle": "70 W",
+    "scaleup_bandwidth": "450 GB/s", "scaleup_domain": 8,
 })  # fmt: skip
 OLD = Accelerator.model_validate({
     "name": "Old", "vendor": "v", "year": 2018, "source": "invented", "memory": "16 GB", "memory_bandwidth": "300 GB/s",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from planner.errors import Infeasible
-from planner.search.bounds import capacity_bound
+from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s
 from planner.search.choose import Choice, choose
 from planner.search.columns import problem_of
 from planner.search.confirm import held, watch
@@ -26,6 +26,7 @@ from planner.search.select import select
 from planner.search.setting import Setting
 from planner.search.space import Candidate, enumerate_pools
 from planner.search.workers import Executor, Processes, Serial
+from planner.sim.metrics import tpot_s, ttft_s
 from planner.spec.deployment import Deployment, Route
 from planner.spec.plan import Plan
 
@@ -117,7 +118,7 @@ def test_a_resumed_search_gives_the_same_plan_without_simulating(small: Callable
 
 
 def test_pruning_never_changes_the_first_goal(small: Callable[..., Setting]) -> None:
-    """With every admitted candidate measured by itself, the solver finds no better plan than with the few that are left."""
+    """With every candidate measured by itself the solver finds no better plan than with the few that are left."""
     setting = small(models=FP16, search={**NARROW, "roles": ["aggregated"]})
     pruned = evaluation_of(setting)
     load, draws = setting.loads[0], Draws(setting.loads[0], 0)
@@ -274,6 +275,25 @@ def test_without_a_latency_to_keep_nothing_is_split(small: Callable[..., Setting
 
 
 def test_the_solver_and_the_bill_agree_on_power(small: Callable[..., Setting]) -> None:
-    setting = small(models=FP16, search={**NARROW, "requests_per_probe": 2000, "roles": ["aggregated"]}, objective=["joules_per_token"])
+    setting = small(
+        models=FP16,
+        search={**NARROW, "requests_per_probe": 2000, "roles": ["aggregated"]},
+        objective=["joules_per_token"],
+    )
     plan = planned(setting)
     assert plan.objectives[0].value == pytest.approx(plan.bill.joules_per_token.value, rel=0.03)
+
+
+def test_no_request_is_served_sooner_than_its_bound(small: Callable[..., Setting]) -> None:
+    """Far apart requests meet nobody: each takes at least its floor, and in one pipeline stage hardly more."""
+    setting = small(models=FP16, search={**NARROW, "pp": [1, 2], "roles": ["aggregated"]})
+    load = setting.loads[0]
+    drawn = replace(load.draw(seed=0, requests=50), arrival_s=np.arange(50) * 100.0)
+    for one in trials(setting, legal(setting), load):
+        run = observe(one, drawn)
+        first, each = least_ttft_s(one.replica, drawn), least_tpot_s(one.replica, drawn)
+        assert (ttft_s(run) >= first * (1 - 1e-9)).all()
+        assert (tpot_s(run) >= each * (1 - 1e-9)).all()
+        if one.candidate.pp == 1:
+            assert ttft_s(run) == pytest.approx(first, rel=0.25)
+            assert tpot_s(run) == pytest.approx(each, rel=0.25)

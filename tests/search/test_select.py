@@ -52,7 +52,7 @@ def packed(counts: dict[int, int], free: int, size: int = 4) -> bool:
 
 
 def brute_force(problem: Problem) -> tuple[float, int] | None:
-    """Cheapest (USD/h, GPUs) over all counts; slices are ignored, so it is exact only where one class is split freely."""
+    """Cheapest (USD/h, GPUs) over all counts of replicas."""
     best = None
     ranges = [range(8 // column.gpus + 1) for column in problem.columns]
     for counts in itertools.product(*ranges):
@@ -118,14 +118,18 @@ def test_relaxing_never_worsens(problem: Problem, how: str) -> None:
     assert after.reached[0].value <= before.reached[0].value
 
 
-def _relaxed(problem: Problem, how: str) -> Problem:
-    return {
-        "faster": lambda: replace(problem, columns=tuple(replace(c, capacity=c.capacity * 1.3) for c in problem.columns)),
-        "cheaper": lambda: replace(problem, inventory=tuple(replace(i, usd_per_hour=i.usd_per_hour / 2) for i in problem.inventory)),
-        "more nodes": lambda: replace(problem, inventory=tuple(replace(i, count=i.count + 1) for i in problem.inventory)),
-        "no gpu limit": lambda: replace(problem, bounds=replace(problem.bounds, gpus=None)),
-        "less demand": lambda: replace(problem, groups=(replace(problem.groups[0], demand=problem.groups[0].demand * 0.7),)),
-    }[how]()  # fmt: skip
+def _relaxed(p: Problem, how: str) -> Problem:
+    faster = tuple(replace(c, capacity=c.capacity * 1.3) for c in p.columns)
+    cheaper = tuple(replace(i, usd_per_hour=i.usd_per_hour / 2) for i in p.inventory)
+    more = tuple(replace(i, count=i.count + 1) for i in p.inventory)
+    changes: dict[str, Problem] = {
+        "faster": replace(p, columns=faster),
+        "cheaper": replace(p, inventory=cheaper),
+        "more nodes": replace(p, inventory=more),
+        "no gpu limit": replace(p, bounds=replace(p.bounds, gpus=None)),
+        "less demand": replace(p, groups=(replace(p.groups[0], demand=p.groups[0].demand * 0.7),)),
+    }
+    return changes[how]
 
 
 @QUIET
