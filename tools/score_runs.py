@@ -1,8 +1,9 @@
 """Replay recorded runs of real servers and print how far the predictions lie from what was measured.
 
-    python tools/score_runs.py [FOLDER] [--estimator NAME] [--detail]
+    python tools/score_runs.py [FOLDER] [--estimator NAME] [--catalog DIR] [--detail]
 
-FOLDER holds the files of the runs (default: shared/truth/runs_dev beside the repository).
+FOLDER holds the files of the runs (default: shared/truth/runs_dev beside the repository). A catalog DIR with other
+engine profiles shows what other constants would do.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=DEFAULT)
     parser.add_argument("--estimator", default="default")
     parser.add_argument("--detail", action="store_true", help="every experiment, not only medians")
+    parser.add_argument("--catalog", action="append", default=[], type=Path, help="laid over the shipped one")
     given = parser.parse_args()
-    catalog = Catalog.open()
+    catalog = Catalog.open(given.catalog)
     for title, reader in (("BLIS", blis), ("LLMServingSim", lss), ("APEX", apex)):
         points: list[Point] = []
         for experiment in reader.read(given.folder, catalog):
@@ -54,8 +56,11 @@ def details(points: list[Point]) -> None:
     """Measured and predicted values of every part."""
     for name in dict.fromkeys((p.experiment, p.part) for p in points):
         mine = [p for p in points if (p.experiment, p.part) == name]
-        cells = (f"{p.metric.removesuffix('_ms')} {p.predicted:.4g}/{p.measured:.4g} {100 * p.error:+.0f}%" for p in mine)
-        print(f"{name[0]:24s} {name[1]:4s} " + "  ".join(cells))
+        print(f"{name[0]:24s} {name[1]:4s} " + "  ".join(map(cell, mine)))
+
+
+def cell(p: Point) -> str:
+    return f"{p.metric.removesuffix('_ms')} {p.predicted:.4g}/{p.measured:.4g} {100 * p.error:+.0f}%"
 
 
 def plans(points: list[Point]) -> None:
@@ -70,9 +75,8 @@ def plans(points: list[Point]) -> None:
         real = {plan: p.measured for plan, p in case.items()}
         ours = {plan: p.predicted for plan, p in case.items()}
         wanted, got = ratios(real, "tp8"), ratios(ours, "tp8")
-        errors = "  ".join(f"{plan}/tp8 {got[plan]:.2f} for {wanted[plan]:.2f} ({100 * (got[plan] / wanted[plan] - 1):+.0f}%)"
-                           for plan in wanted)  # fmt: skip
-        print(f"{name:22s} order {'right' if order(real) == order(ours) else 'WRONG'}  {errors}")
+        pairs = (f"{plan}/tp8 {got[plan]:.2f} for {wanted[plan]:.2f}" for plan in wanted)
+        print(f"{name:22s} order {'right' if order(real) == order(ours) else 'WRONG'}  {'  '.join(pairs)}")
 
 
 if __name__ == "__main__":

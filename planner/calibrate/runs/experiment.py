@@ -1,8 +1,8 @@
-"""Experiment: one recorded run of a real server - what ran, what was asked of it, what was measured. It predicts nothing."""
+"""Experiment: one recorded run of a real server: what ran, what was asked of it, what was measured. No prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,3 @@ def requests_of(arrival_s: Floats, inputs: Ints, outputs: Ints, cached: Ints | N
 def whole_blocks(shared_tokens: Ints, inputs: Ints, block_tokens: int) -> Ints:
     """Prompt tokens that a prefix cache of whole blocks gives; the last token of a prompt is always computed."""
     return np.minimum(shared_tokens, inputs - 1) // block_tokens * block_tokens
-
-
-def joined(texts: Iterable[str]) -> str:
-    return "; ".join(texts)

@@ -1,4 +1,4 @@
-"""Text tables and documents of recorded runs, plain or gzip, as dicts. Not their meaning: one reader per kind has it."""
+"""Text tables and documents of recorded runs, plain or gzip, as dicts. Not their meaning: each kind has a reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from planner.errors import BadInput, Problem, Where
+from planner.errors import BadInput, Problem, Where, raise_all
 
 
 def text_of(path: Path) -> str:
@@ -28,6 +28,21 @@ def rows_of(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if missing:
         raise BadInput(Problem(f"has no column {', '.join(missing)}", Where(str(path)), "is it the file of this run?"))
     return list(reader)
+
+
+def entries_of(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The runs that a JSON document describes, one or a list; BadInput when one lacks a field."""
+    document = document_of(path)
+    entries = document if isinstance(document, list) else [document]
+    raise_all([problem for entry in entries for problem in _lacking(entry, fields, Where(str(path)))])
+    return entries
+
+
+def _lacking(entry: Any, fields: tuple[str, ...], where: Where) -> list[Problem]:
+    if not isinstance(entry, dict):
+        return [Problem("holds something that describes no run", where)]
+    missing = [field for field in fields if field not in entry]
+    return [Problem(f"a run states no {', '.join(missing)}", where)] if missing else []
 
 
 def document_of(path: Path) -> Any:

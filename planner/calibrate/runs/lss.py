@@ -22,20 +22,23 @@ from planner.calibrate.runs.experiment import (
     requests_of,
     whole_blocks,
 )
-from planner.calibrate.runs.files import document_of, rows_of
+from planner.calibrate.runs.files import entries_of, rows_of
 from planner.calibrate.runs.setting import pool_on
 from planner.catalog import Catalog
 from planner.spec.deployment import Parallelism
 
 COLUMNS = ("input_tokens", "output_tokens", "planned_arrival_s", "ttft_ms", "tpot_ms", "e2e_ms",
            "shared_prefix_tokens", "shared_prefix_with")  # fmt: skip
+FIELDS = ("name", "engine", "engine_version", "model", "gpu", "tp", "dp", "ep", "max_num_seqs",
+          "max_num_batched_tokens", "kv_block_size", "kv_num_gpu_blocks", "gpu_memory_utilization", "enable_prefix_caching", "not_recorded",
+          "requests_file")  # fmt: skip
 DEFAULT_BLOCK_TOKENS = 16
 STATISTICS = {"mean": -1.0, "p50": 50.0, "p90": 90.0, "p99": 99.0}
 
 
 def read(folder: Path, catalog: Catalog) -> tuple[Experiment, ...]:
     """Every trace of `lss_*.json` in `folder`."""
-    entries = (document_of(file) for file in sorted(folder.glob("lss_*.json")))
+    entries = [entry for file in sorted(folder.glob("lss_*.json")) for entry in entries_of(file, FIELDS)]
     return tuple(_experiment(entry, rows_of(folder / entry["requests_file"], COLUMNS), catalog) for entry in entries)
 
 

@@ -36,11 +36,11 @@ class Seen:
 
 
 def _statistics(kind: str, values: Callable[[Seen], Floats]) -> dict[str, Callable[[Seen], float]]:
-    levels = {"p50": 50.0, "p90": 90.0, "p99": 99.0}
-    found: dict[str, Callable[[Seen], float]] = {f"{kind}_mean_ms": lambda seen: float(np.nanmean(values(seen)))}
-    for name, level in levels.items():
-        found[f"{kind}_{name}_ms"] = lambda seen, level=level: float(np.nanpercentile(values(seen), level))  # type: ignore[misc]
-    return found
+    def at(level: float) -> Callable[[Seen], float]:
+        return lambda seen: float(np.nanpercentile(values(seen), level))
+
+    mean = {f"{kind}_mean_ms": lambda seen: float(np.nanmean(values(seen)))}
+    return mean | {f"{kind}_p{level}_ms": at(level) for level in (50, 90, 99)}
 
 
 METRICS: dict[str, Callable[[Seen], float]] = {
@@ -50,7 +50,7 @@ METRICS: dict[str, Callable[[Seen], float]] = {
     **_statistics("pace", lambda seen: seen.e2e / seen.output),
     "tpot_pooled_ms": lambda seen: float(np.nansum(seen.e2e - seen.ttft) / np.nansum(seen.output)),
 }
-"""Seconds by metric. pace: e2e over output tokens of a request; tpot_pooled: time after first tokens over all tokens."""
+"""Seconds by metric. pace: e2e over output tokens, by request; tpot_pooled: time after first tokens over all tokens."""
 
 
 def replay(experiment: Experiment, catalog: Catalog, *, estimator: str = "default") -> Mapping[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""How far replays lie from recorded runs: relative errors by part and metric, and how plans rank. It simulates nothing."""
+"""How far replays lie from recorded runs: errors by part and metric, and how plans rank. It simulates nothing."""
 
 from __future__ import annotations
 

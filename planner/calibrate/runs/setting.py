@@ -7,6 +7,7 @@ from typing import Any
 
 from planner.calibrate.runs.experiment import Experiment
 from planner.catalog import Catalog
+from planner.errors import BadInput, Problem
 from planner.perf.hardware import hardware_of
 from planner.perf.replica import build_replica
 from planner.spec.deployment import Pool
@@ -18,6 +19,8 @@ def pool_on(catalog: Catalog, *, model: str, gpu: str, **settings: Any) -> Pool:
     """A pool of the cataloged model on the largest cataloged server with these accelerators."""
     accelerator = catalog.accelerator(gpu).name
     nodes = [n for n in map(catalog.node, catalog.names("nodes")) if n.accelerator == accelerator]
+    if not nodes:
+        raise BadInput(Problem(f"no server with {accelerator} is cataloged", hint="add one to a catalog folder"))
     node = max(nodes, key=lambda n: (n.accelerators, n.name))
     return Pool(model=catalog.model(model).name, node=node.name, accelerator=accelerator, **settings)
 
