@@ -27,7 +27,7 @@ WARMUP = 0.1
 """Share of the first requests that no statistic counts: they meet an empty system."""
 LEAST = 0.02
 """Share of the bound at which requests hardly meet each other; what fails there fails at any rate."""
-JOB_PARTS = (500, 1500)
+JOB_PARTS = (1000, 3000)
 """Requests of the two parts of a job from which its pace is read."""
 TURNOVERS = 5
 """A probe lasts for at least this many times the requests in flight, else it ends before the pool is full."""

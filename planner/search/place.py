@@ -96,26 +96,54 @@ def network(setting: Setting, a: Site, b: Site) -> Link:
 
 
 def seats(setting: Setting, pools: Iterable[Pool]) -> tuple[Seat, ...]:
-    """Replicas on hosts: larger ones first, each on the first host with room; whole hosts for the largest."""
+    """Replicas on hosts: sizes that divide each other first, larger before smaller, each on the first host with room.
+
+    Other sizes come last, on hosts of their own, as the solver counted them.
+    """
     free = {f"{site.name}/{i}": site.per_node for site in setting.sites.values() for i in range(site.entry.count)}
+    odd: dict[str, int] = {}
     found: list[Seat] = []
-    for pool in sorted(pools, key=lambda p: -p.parallelism.gpus):
+    for pool in sorted(pools, key=lambda p: (_is_odd(p.parallelism.gpus), -p.parallelism.gpus)):
         for replica in range(pool.replicas):
-            found.append(Seat(pool.name, replica, _sit(setting.sites[pool.node], pool.parallelism.gpus, free)))
+            found.append(Seat(pool.name, replica, _sit(setting.sites[pool.node], pool.parallelism.gpus, free, odd)))
     return tuple(found)
 
 
-def _sit(site: Site, gpus: int, free: dict[str, int]) -> tuple[tuple[str, int, int], ...]:
+def _is_odd(gpus: int) -> bool:
+    return gpus & (gpus - 1) != 0
+
+
+def _sit(site: Site, gpus: int, free: dict[str, int], odd: dict[str, int]) -> tuple[tuple[str, int, int], ...]:
+    """Accelerators for one replica; `odd` remembers which hosts belong to a size that shares with no other."""
     hosts = [f"{site.name}/{i}" for i in range(site.entry.count)]
-    if gpus <= site.per_node:
+    if gpus > site.per_node:
+        empty = [h for h in hosts if free[h] == site.per_node][: gpus // site.per_node]
+        free.update(dict.fromkeys(empty, 0))
+        return tuple((host, 0, site.per_node) for host in empty)
+    if _is_odd(gpus):
+        host = next(h for h in hosts if free[h] >= gpus and odd.get(h, gpus if free[h] == site.per_node else 0) == gpus)
+        odd[host] = gpus
+    else:
         host = next(h for h in hosts if free[h] >= gpus)
-        first = site.per_node - free[host]
-        free[host] -= gpus
-        return ((host, first, gpus),)
-    empty = [h for h in hosts if free[h] == site.per_node][: gpus // site.per_node]
-    for host in empty:
-        free[host] = 0
-    return tuple((host, 0, site.per_node) for host in empty)
+    first = site.per_node - free[host]
+    free[host] -= gpus
+    return ((host, first, gpus),)
+
+
+def whole_nodes(site: Site, pools: Iterable[Pool]) -> int:
+    """Nodes that hold the replicas of these pools: those that span several, first fit of the rest, odd sizes apart."""
+    spanning, rooms = 0, dict[int, list[int]]()
+    for size in sorted((p.parallelism.gpus for p in pools for _ in range(p.replicas)), reverse=True):
+        if size > site.per_node:
+            spanning += -(-size // site.per_node)
+            continue
+        shared = rooms.setdefault(size if _is_odd(size) else 0, [])
+        place = next((i for i, room in enumerate(shared) if room >= size), None)
+        if place is None:
+            shared.append(site.per_node - size)
+        else:
+            shared[place] -= size
+    return spanning + sum(map(len, rooms.values()))
 
 
 def path_link(graph: nx.Graph[str], source: str, target: str) -> Link:

@@ -14,6 +14,8 @@ from planner.catalog import Catalog, ResolvedScenario
 from planner.perf.energy import joules
 from planner.perf.memory import memory_of
 from planner.search.confirm import Seen, replica_of, watch
+from planner.search.legality import require_legal
+from planner.search.place import whole_nodes
 from planner.search.setting import Setting, Site, resolve
 from planner.sim.metrics import ClassSummary, Statistics
 from planner.spec.deployment import Deployment, Pool
@@ -21,7 +23,7 @@ from planner.spec.plan import Bill, ClassPrediction, PoolPlan, SloRow, Value
 from planner.spec.scenario import Scenario
 from planner.spec.slo import METRICS, Slo
 from planner.spec.step import Replica
-from planner.tco import Share, bill, nodes_for, usd_per_hour, watts
+from planner.tco import Share, bill, usd_per_hour, watts
 
 POWER_ERROR = 0.15
 """Relative half-width of board power: the spread of the measured mixes (ML.ENERGY v3, median +- 0.15 TDP)."""
@@ -56,8 +58,9 @@ def simulate(
     factor: float = 1.0,
     seed: int | None = None,
 ) -> Prediction:
-    """What `deployment` does under the traffic of `scenario`, times `factor`."""
+    """What `deployment` does under the traffic of `scenario`, times `factor`; BadInput when it cannot run there."""
     setting = setting_of(scenario, catalog, folder, seed)
+    require_legal(setting, deployment)
     return predict(setting, deployment, watch(setting, deployment, factor=factor))
 
 
@@ -171,21 +174,6 @@ def _share(setting: Setting, site: Site, pools: Sequence[Pool], seen: tuple[Seen
         node_type=site.entry, node=site.node, accelerator=site.accelerator, nodes=float(whole_nodes(site, pools)),
         used=float(used), accelerators_w=sum(w for w, _ in energies), busy=busy,
     )  # fmt: skip
-
-
-def whole_nodes(site: Site, pools: Sequence[Pool]) -> int:
-    """Nodes that hold the replicas of these pools, by first fit of the larger ones first."""
-    free: list[int] = []
-    for size in sorted((p.parallelism.gpus for p in pools for _ in range(p.replicas)), reverse=True):
-        if size >= site.per_node:
-            free += [0] * nodes_for(size, site.node)
-            continue
-        place = next((i for i, room in enumerate(free) if room >= size), None)
-        if place is None:
-            free.append(site.per_node - size)
-        else:
-            free[place] -= size
-    return len(free)
 
 
 def _energy(setting: Setting, pool: Pool, seen: tuple[Seen, ...]) -> tuple[float, float]:

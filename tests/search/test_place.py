@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from planner.search.place import cluster_graph, pair_bandwidth, placement, seats
+from planner.errors import BadInput
+from planner.search.legality import require_legal
+from planner.search.place import cluster_graph, pair_bandwidth, placement, seats, whole_nodes
 from planner.search.setting import Setting
 from planner.spec.deployment import Deployment, Parallelism, Pool, Route
 
@@ -67,3 +69,28 @@ def test_paid_but_unused_accelerators_are_named(small: Callable[..., Setting]) -
         "hosts": {"fast/0": {"a.0": "0-1", "a.1": "2-3", "a.2": "4-5"}},
         "idle_accelerators": {"fast": 2},
     }
+
+
+def test_odd_sizes_keep_to_their_own_nodes(small: Callable[..., Setting]) -> None:
+    """Two of 3, one of 4 and two of 2 on nodes of 8: the 3s share a node, the rest shares the other."""
+    pools = (pool("odd", "fast", 3, 2), pool("four", "fast", 4, 1), pool("two", "fast", 2, 2))
+    setting = small()
+    hosts = {seat.pool: {host for host, _, _ in seat.spans} for seat in seats(setting, pools)}
+    assert hosts["odd"] == {"fast/1"}
+    assert hosts["four"] == hosts["two"] == {"fast/0"}
+    assert whole_nodes(setting.sites["fast"], pools) == 2
+
+
+def test_a_deployment_that_cannot_run_is_refused_with_every_reason(small: Callable[..., Setting]) -> None:
+    setting = small()
+    wrong = Deployment(
+        pools=(pool("a", "fast", 3, 1), pool("b", "fast", 8, 4)), routes=(Route(request_class="chat", pool="a"),)
+    )
+    with pytest.raises(BadInput) as found:
+        require_legal(setting, wrong)
+    assert "pool a: 16 attention heads do not divide by tp 3" in str(found.value)
+    assert "the pools need 5 nodes of fast, the fleet has 2" in str(found.value)
+    strange = Deployment(pools=(pool("a", "moon", 1, 1),), routes=(Route(request_class="talk", pool="a"),))
+    with pytest.raises(BadInput, match="the fleet has no node 'moon'") as found:
+        require_legal(setting, strange)
+    assert "no route serves the class 'chat'" in str(found.value)
