@@ -21,7 +21,9 @@ Ints = NDArray[np.int64]
 WAVES = 10
 # Long closed loops are simulated for a few waves; the rest is taken to be like the later ones (`Sample.weights`).
 SIMULATED_WAVES, SIMULATED_REQUESTS = 4, 600
-OPEN_LOOP_REQUESTS, OFFLINE_REQUESTS, MOST_REQUESTS = 1500, 1000, 6000
+# Open loops and jobs whose length is not published are taken as long ones, of which the middle is what counts.
+OPEN_LOOP_S, OPEN_LOOP_REQUESTS, OFFLINE_REQUESTS, MOST_REQUESTS = 200.0, 1500, 1000, 6000
+OFFLINE_REQUESTS_PER_GPU = 1500
 
 # Mean prompt tokens of data sets whose runs do not publish them.
 # OpenOrca: 294 Llama tokens (MLPerf Inference v4.0 description of llama2-70b); the mix with GSM8K and MBXP is of the
@@ -32,6 +34,10 @@ UNKNOWN_INPUT, UNKNOWN_OUTPUT = 300.0, 1.0
 # The requests of the opening burst also meet what the engine does for the first time (kernel selection, allocator,
 # connections). Fitted on runs of current versions, by engine; single runs took up to 98 s.
 COLD_START_S = {"vllm": 0.05, "trtllm": 0.25, "sglang": 0.6}
+# The client of ML.ENERGY v3 reads every stream in the same host as the engine: its runs need this much more per step
+# and per sequence and step than InferenceX runs of the same engine versions (25 groups, fitted; TPOT bias -14 and -30 %
+# without it on Hopper and Blackwell).
+SHARED_HOST_STEP_S, SHARED_HOST_SEQ_S = 1.5e-3, 28e-6
 # Outputs of equal nominal length still end a few steps apart (sampling, detokenising, client threads). Without it a
 # simulated closed loop keeps all requests in phase for ever, which no measured run does: on 943 measured points the
 # median TTFT error is 76 % with 0, 54 % with 1, 47 % with 4 and 43 % with 10 % of spread.
@@ -59,6 +65,8 @@ class Client:
     steady: bool = False
     gaps_as_tpot: bool = False
     cold_start_s: float = 0.0
+    host_step_s: float = 0.0
+    host_seq_s: float = 0.0
 
 
 def client_of(row: Row) -> Client:
@@ -73,7 +81,9 @@ def client_of(row: Row) -> Client:
         input_mean=row.input_mean or DATASET_INPUT.get(dataset, UNKNOWN_INPUT),
         output_mean=row.output_mean or UNKNOWN_OUTPUT, input_shape=shape,
         output_shape="nearly_fixed" if shape == "fixed" and row.load_kind == "concurrency" else shape,
-        steady=measured_gaps or dataset.startswith("ml.energy"), gaps_as_tpot=measured_gaps,
+        steady=measured_gaps or dataset.startswith("ml.energy") or (row.load_kind == "rate" and not row.requests),
+        gaps_as_tpot=measured_gaps, host_step_s=SHARED_HOST_STEP_S if measured_gaps else 0.0,
+        host_seq_s=SHARED_HOST_SEQ_S if measured_gaps else 0.0,
         cold_start_s=COLD_START_S.get(row.engine, 0.0) if row.load_kind == "concurrency" and concurrency > 1 else 0.0,
     )  # fmt: skip
 
@@ -155,4 +165,6 @@ def _count(row: Row) -> int:
         return min(row.requests, max(MOST_REQUESTS, 2 * value))
     if row.load_kind == "concurrency":
         return WAVES * max(1, value)
-    return OPEN_LOOP_REQUESTS if row.load_kind == "rate" else OFFLINE_REQUESTS
+    if row.load_kind == "rate":
+        return int(min(max(OPEN_LOOP_REQUESTS, OPEN_LOOP_S * row.load_value), 12 * MOST_REQUESTS))
+    return max(OFFLINE_REQUESTS, OFFLINE_REQUESTS_PER_GPU * row.gpus)

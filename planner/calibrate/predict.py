@@ -17,10 +17,11 @@ from planner.catalog import Catalog
 from planner.perf.hardware import Hardware, hardware_of
 from planner.perf.memory import memory_of
 from planner.perf.replica import build_replica
+from planner.sim.gaps import bin_end_s
 from planner.sim.simulate import Run, simulate
 from planner.spec.deployment import Deployment, Edge, Pool, Route
 from planner.spec.requests import Requests
-from planner.spec.step import Replica, Work
+from planner.spec.step import Replica, StepCost, Work
 
 Floats = NDArray[np.float64]
 
@@ -79,12 +80,21 @@ def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str = "defau
     """A replica with room for what is known to have run: the engine's memory rule, stretched when it leaves too little."""
     surroundings = hardware(case, catalog, pool)
     built = build_replica(case.model, pool, surroundings, case.profile, estimator=estimator)
-    built = replace(built, max_context=0)
+    built = replace(built, max_context=0, cost=_with_client(built, case))
     needed = -(-int(1.1 * (case.client.input_mean + case.client.output_mean) * 1.2) // built.block_tokens) + 2
     needed *= min(pool.max_seqs, 4) if case.client.input_shape == "fixed" else 8
     if built.kv_blocks >= needed:
         return built
     return replace(built, kv_blocks=max(built.kv_blocks, _stretched(case, surroundings, pool), needed))
+
+
+def _with_client(built: Replica, case: Case) -> StepCost:
+    """Step prices with what the benchmark client takes from the host it shares with the engine."""
+    if not case.client.host_step_s:
+        return built.cost
+    rank = np.ceil(np.arange(len(built.cost.decode_s)) / built.dp)
+    extra = case.client.host_step_s + case.client.host_seq_s * rank
+    return replace(built.cost, decode_s=built.cost.decode_s + extra)
 
 
 def _stretched(case: Case, surroundings: Hardware, pool: Pool) -> int:
@@ -151,7 +161,16 @@ def metrics_of(case: Case, run: Run, copies: int, sample: Sample) -> dict[str, f
         **_statistics("ttft", first, weights),
         "e2e_mean_ms": 1e3 * float(np.average(last, weights=weights)),
     }
-    return metrics | (_statistics("tpot", per_token, weights) if outputs.max() > 1 else {})
+    if outputs.max() > 1:
+        metrics |= _statistics("tpot", per_token, weights) | (_gap_quantiles(run) if case.client.gaps_as_tpot else {})
+    return metrics
+
+
+def _gap_quantiles(run: Run) -> dict[str, float]:
+    """Median and 99th percentile over all gaps between tokens, for clients that report those as TPOT."""
+    seen = np.cumsum(run.gap_count.sum(axis=0))
+    levels = {"p50": 0.5, "p99": 0.99}
+    return {f"tpot_{name}_ms": 1e3 * bin_end_s(int(np.searchsorted(seen, q * seen[-1]))) for name, q in levels.items()}
 
 
 def _requests_per_s(case: Case, run: Run, sample: Sample, done: NDArray[np.bool_]) -> float:
@@ -164,9 +183,9 @@ def _requests_per_s(case: Case, run: Run, sample: Sample, done: NDArray[np.bool_
 
 
 def _steady_rate(run: Run, sample: Sample) -> float:
-    """Completions per second between the first completion after the opening burst and the start of the last request."""
-    start = np.sort(run.finish_s)[min(sample.first, len(run) - 1)]
+    """Completions per second from after the opening burst and the start-up until the last request starts."""
     stop = run.arrival_s[run.started].max()
+    start = max(np.sort(run.finish_s)[min(sample.first, len(run) - 1)], STEADY_DISCARD * stop)
     inside = int(((run.finish_s > start) & (run.finish_s <= stop)).sum())
     return inside / float(stop - start) if inside > 1 else float(np.isfinite(run.finish_s).sum()) / run.end_s
 
