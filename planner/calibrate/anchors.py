@@ -13,20 +13,22 @@ from itertools import combinations
 
 from planner.calibrate.cases import Case, Refusal, case_of
 from planner.calibrate.floors import floors
-from planner.calibrate.predict import metrics_of, replica_of, run_case
+from planner.calibrate.predict import hardware, metrics_of, replica_of, run_case
 from planner.calibrate.readers.base import Measured
 from planner.calibrate.rows import METRICS, Row, parse_row
 from planner.calibrate.static import static_batch
 from planner.catalog import Catalog
 from planner.engines.families import family_of
-from planner.errors import BadInput, Problem, Where
+from planner.errors import BadInput, Problem, Where, did_you_mean
 from planner.perf.correction import scaled_by
+from planner.perf.memory import memory_of
 from planner.spec.correction import Factors
 from planner.spec.step import Replica
 
 LATENCIES = {"tpot": ("tpot_mean_ms", "tpot_p50_ms"), "ttft": ("ttft_mean_ms", "ttft_p50_ms"), "e2e": ("e2e_mean_ms",)}
 ALIKE_TOKENS = 0.05  # mean lengths of two runs of one recipe differ by less
 CONTRADICTION = 2.0
+MOST_LOAD, MOST_TOKENS = 1e5, 4e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,13 @@ def anchor_of(point: Measured, catalog: Catalog) -> Anchor:
         row = parse_row(cells)
         _require(row)
         case = case_of(row, catalog)
+        _require_profile(row, case, catalog)
+        _require_room(case, catalog)
         case = replace(case, profile=case.profile.model_copy(update={"corrections": ()}))
         replicas = {pool.name: replica_of(case, catalog, pool) for pool in case.pools}
         anchor = Anchor(point.where, row, case, _latencies(cells), replicas)
         _check_possible(anchor, catalog)
+        predicted(anchor, Factors())
     except (Refusal, ValueError) as error:
         raise BadInput(Problem(str(error), point.where)) from error
     return anchor
@@ -106,6 +111,34 @@ def _require(row: Row) -> None:
         raise ValueError("isl_mean, osl_mean: mean tokens of prompts and answers are needed")
     if not row.engine:
         raise ValueError("engine: which engine was measured is needed (--set engine=...)")
+    if row.spec_decode:
+        raise ValueError(
+            f"spec_decode {row.spec_decode!r}: corrections are for plain decoding, and plans would apply them"
+        )
+    for name, value, most in (
+        ("load_value", row.load_value, MOST_LOAD),
+        ("isl_mean", row.input_mean, MOST_TOKENS),
+        ("osl_mean", row.output_mean, MOST_TOKENS),
+    ):
+        if value > most:
+            raise ValueError(f"{name}: {value:g} is more than any measured run had ({most:g})")
+
+
+def _require_profile(row: Row, case: Case, catalog: Catalog) -> None:
+    """A correction of a stand-in would be applied to an engine that nobody measured."""
+    if case.profile.engine != row.engine:
+        known = sorted({profile.engine for profile in catalog.profiles()})
+        hint = did_you_mean(row.engine, known) or f"known: {', '.join(known)}"
+        raise ValueError(f"engine: no profile of {row.engine!r} - {hint}")
+
+
+def _require_room(case: Case, catalog: Catalog) -> None:
+    for pool in case.pools:
+        memory = memory_of(case.model, pool, hardware(case, catalog, pool), case.profile)
+        if memory.weights_bytes > memory.capacity_bytes:
+            need, room = memory.weights_bytes / 1e9, memory.capacity_bytes / 1e9
+            plan = f"{case.model.name} {pool.weights} at {pool.parallelism}"
+            raise ValueError(f"{plan} needs {need:.0f} GB of weights on each accelerator, which has {room:.0f} GB")
 
 
 def _latencies(cells: Mapping[str, str]) -> dict[str, float]:
@@ -145,8 +178,6 @@ def _alike(one: Row, other: Row) -> bool:
 
 def _check_possible(anchor: Anchor, catalog: Catalog) -> None:
     """ValueError when a measured time is below what the datasheet of the accelerator allows."""
-    if anchor.case.token_yield != 1.0 or anchor.row.spec_decode:
-        return  # accepted drafts per step are assumed, so nothing is certain
     for floor in floors(anchor, catalog):
         if floor.measured_ms < floor.least_ms:
             what = f"{floor.column} {floor.measured_ms:.4g} ms is faster than {anchor.case.accelerator.name} can be"

@@ -146,6 +146,10 @@ def test_contradictions_name_both_points(point: Make) -> None:
         ({"model": "lama-3.1-8b"}, "did you mean 'llama-3.1-8b'"),
         ({"weight_dtype": "fp9"}, "weight format 'fp9' is not known"),
         ({"tp": "two"}, "tp: 'two' is not a number"),
+        ({"spec_decode": "mtp"}, "spec_decode 'mtp': corrections are for plain decoding"),
+        ({"engine": "tgi2"}, "engine: no profile of 'tgi2'"),
+        ({"load_value": "1e9"}, "load_value: 1e\\+09 is more than any measured run had"),
+        ({"model": "llama-3.1-405b"}, "llama-3.1-405b bf16 at tp1 needs 8\\d\\d GB of weights"),
     ],
 )
 def test_what_is_missing_or_unknown_is_told_with_its_line(point: Make, changes: dict[str, str], message: str) -> None:
