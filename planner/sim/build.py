@@ -161,7 +161,7 @@ def event_records(actors: int) -> NDArray[Any]:
 
 
 def replica_records(pool: NDArray[Any]) -> NDArray[Any]:
-    """Replicas of all pools in order, their queues and their places among the events; also numbers the pools' queues."""
+    """Replicas of all pools in order, with their queues and places among the events; numbers the pools' queues too."""
     n = int(pool["replicas"].sum())
     replica = np.zeros(n, REPLICA)
     replica["pull_queue"], replica["link_queue"] = np.arange(n) + n, np.arange(n) + 2 * n

@@ -271,7 +271,9 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     for c in range(s.totals.shape[0]):
         s.totals[c].tally = 0
     gone = 0
-    for k in range(flight.decodes):
+    for k in range(flight.requests):
+        if seats[k].tokens > 0:
+            continue
         i = seats[k].request
         request = s.request[i]
         record_gap(s, i, first_end - request.last_token_s)
@@ -293,7 +295,9 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
 def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
     """Prompt chunks of a flight; the last chunk of a prompt yields a token. How many requests left the replica."""
     flight, seats, gone = s.flight[r, slot], s.batch[r, slot], 0
-    for k in range(flight.decodes, flight.requests):
+    for k in range(flight.requests if flight.chunks > 0 else 0):
+        if seats[k].tokens == 0:
+            continue
         i = seats[k].request
         request = s.request[i]
         request.in_flight = 0

@@ -97,9 +97,10 @@ def table_price(s: State, r: int, slot: int) -> float:
     x = s.linear_s[p, flight.decodes + flight.chunk_tokens]
     if flight.chunks > 0:
         rows = squares = 0
-        for k in range(flight.decodes, flight.requests):
-            rows += (s.request[seats[k].request].done + bucket - 1) // bucket
-            squares += seats[k].tokens * seats[k].tokens
+        for k in range(flight.requests):
+            if seats[k].tokens > 0:
+                rows += (s.request[seats[k].request].done + bucket - 1) // bucket
+                squares += seats[k].tokens * seats[k].tokens
         part = s.prefill_table[rows, half_even(math.sqrt(squares))]
         x += part * several if flight.chunks > 1 else part
     if flight.decodes > 0:

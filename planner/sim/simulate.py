@@ -14,9 +14,9 @@ from planner.sim import kernel
 from planner.sim.build import build
 from planner.sim.loop import start
 from planner.sim.state import MOVING, NOBODY, REJECTED, State
-from planner.spec.deployment import Deployment
+from planner.spec.deployment import Deployment, Pool, Route
 from planner.spec.requests import Requests
-from planner.spec.step import Replica, Work
+from planner.spec.step import Replica, StepCost, Work
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -112,6 +112,16 @@ def simulate(
     begin(s)
     kernel.run(s, compiled=compiled)
     return run_of(s, deployment, requests)
+
+
+def prepare() -> None:
+    """Compile the loop, or load it from the cache, before it is needed: once for many processes, and out of timings."""
+    pool = Pool(name="any", model="any", node="any", accelerator="any")
+    deployment = Deployment(pools=(pool,), routes=(Route(request_class="any", pool="any"),))
+    nothing, one = np.zeros(2), np.ones(1, np.int64)
+    cost = StepCost(nothing, nothing, nothing, nothing, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 0, "none", 0.0)
+    replica = Replica(cost, "vllm_v1", max_seqs=1, max_tokens_per_step=1, kv_blocks=2, block_tokens=1)
+    simulate(deployment, {"any": replica}, Requests(np.zeros(1), one, one, one - 1, ("any",)))
 
 
 def begin(s: State) -> None:

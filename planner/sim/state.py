@@ -135,7 +135,7 @@ FLIGHT = np.dtype(
         ("steps", "i8"),  # 1, or more when decode steps with the same batch are taken together
         ("first_s", "f8"),  # duration of the first step, and what each further one adds
         ("slope_s", "f8"),
-        ("requests", "i8"),  # decodes, then chunks
+        ("requests", "i8"),
         ("decodes", "i8"),
         ("context", "i8"),  # sum of the decode contexts in the first step
         ("in_window", "i8"),  # the same, each cut at the window

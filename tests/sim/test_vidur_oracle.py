@@ -1,4 +1,4 @@
-"""Vidur's per-request times, reproduced: scheduling and accounting of chunked prefill against another program's output."""
+"""Vidur's per-request times, reproduced: scheduling and accounting of chunked prefill against another program."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.sim.metrics import queue_s
 from planner.sim.pricing import TableCost
 from planner.sim.simulate import Run, simulate
 from planner.spec.deployment import Deployment, Pool, Route
@@ -26,9 +27,8 @@ pytestmark = pytest.mark.skipif(not VIDUR.exists(), reason="the reference runs (
 def columns(case: str, name: str) -> Any:
     path = VIDUR / case / f"{name}.csv"
     packed = path.with_suffix(".csv.gz")
-    opened = gzip.open(packed, "rt") if packed.exists() else path.open()
-    with opened as file:
-        return np.genfromtxt(file, delimiter=",", names=True)
+    text = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else path.read_text()
+    return np.genfromtxt(text.splitlines(), delimiter=",", names=True)
 
 
 def table_cost() -> TableCost:
@@ -89,3 +89,12 @@ def test_every_request_of_vidur_is_reproduced(name: str, skip: bool) -> None:
     assert run.pools["all"].work.steps == case.parameters["reference"]["iterations"]
     for metric, event_s in (("ttft", run.first_token_s), ("e2e", run.finish_s), ("scheduling_delay", run.admitted_s)):
         assert np.abs(event_s - run.arrival_s - measured[f"{metric}_s"]).max() <= 1e-9, metric
+
+
+def test_capacity_is_the_one_vidur_finds() -> None:
+    """Vidur's bisection ends at 1.078125 = 69/64 requests per second for p99 scheduling delay <= 5 s."""
+
+    def delay_s(rate: float) -> float:
+        return float(np.quantile(queue_s(case_of("sarathi_2k", rate, 1000).run()), 0.99))
+
+    assert delay_s(69 / 64) <= 5 < delay_s(70 / 64)

@@ -1,9 +1,9 @@
 """Schedulers: which requests a step computes, and who is admitted or preempted. Not what the step costs.
 
 A scheduler is a function (state, replica, slot, now) -> number of requests in the batch. It fills `s.batch[r, slot]`
-with `add`, decodes before chunks, reserves blocks through `planner.sim.kvcache`, and keeps the running
-list. To add one: write a file like `prefill_first.py`, then name it in SCHEDULERS and give it a branch in `form_batch`
-(numba cannot call through a table of functions that it can also cache).
+with `add`, takes blocks through `planner.sim.kvcache`, and keeps the running list. To add one: write a file like
+`prefill_first.py`, then name it in SCHEDULERS and give it a branch in `form_batch` (numba cannot call through a table
+of functions and cache the result).
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ Blocks for prompt and answer are reserved at admission, so nobody is preempted. 
 from __future__ import annotations
 
 from planner.sim.kvcache import admit, fits
-from planner.sim.schedulers.batch import add, decode_share
-from planner.sim.schedulers.prefill_first import unfinished_prompts
+from planner.sim.schedulers.prefill_first import decode_all, unfinished_prompts
 from planner.sim.state import State
 
 
@@ -18,14 +17,7 @@ def static_batch(s: State, r: int, slot: int, now: float) -> int:
     if replica.running == 0:
         board(s, r, now)
     n, _ = unfinished_prompts(s, r, slot, s.pool[replica.pool].max_tokens)
-    if n > 0:
-        return n
-    share = decode_share(s, r)
-    for k in range(replica.running):
-        i = s.running[r, k]
-        if n < share and s.request[i].prefilled and not s.request[i].in_flight:
-            n = add(s, r, slot, n, i, 0)
-    return n
+    return n if n > 0 else decode_all(s, r, slot)
 
 
 def board(s: State, r: int, now: float) -> None:

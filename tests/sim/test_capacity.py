@@ -1,0 +1,88 @@
+"""The capacity search: it ends where the SLO breaks, and stops probes early without changing their verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planner.sim.capacity import Probe, border, breaking_points, holds, max_concurrency, max_rate
+from planner.sim.simulate import simulate
+from planner.spec.slo import Slo
+
+
+def probe(world: Any, n: int = 1000, **limits: Any) -> Probe:
+    random = np.random.default_rng(12)
+    requests = world.some_requests(
+        np.cumsum(random.exponential(1.0, n)), random.integers(1, 900, n), random.integers(1, 200, n)
+    )
+    slos = {"chat": Slo.model_validate(limits)}
+    return Probe(world.one_pool(), {"all": world.a_replica(max_seqs=32)}, requests, slos, warmup=0.1)
+
+
+LIMITS: list[dict[str, Any]] = [
+    {"ttft": {"p99": "100 ms"}},
+    {"tpot": {"mean": "8 ms"}},
+    {"itl": {"p95": "12 ms"}},
+    {"ttft": "80 ms", "tpot": "9 ms", "attainment": 0.9},
+    {},
+]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda x: "-".join(x) or "none")
+def test_the_border_lies_where_the_slo_breaks(world: Any, limits: dict[str, Any]) -> None:
+    p = probe(world, **limits)
+    found = max_rate(p, guess=5.0, tolerance=0.02)
+    assert 1 < found.breaks / found.holds <= 1.02
+    assert found.run is not None
+    assert holds(found.run, p.slos)
+    assert p.at_rate(found.holds) is not None
+    assert p.at_rate(found.breaks) is None
+    assert max_rate(p, guess=5.0, tolerance=0.02).holds == found.holds
+    assert max_rate(p, guess=70.0, tolerance=0.02).holds == pytest.approx(found.holds, rel=0.06)
+
+
+def test_impossible_and_boundless(world: Any) -> None:
+    none = max_rate(probe(world, n=50, ttft={"p50": "1 us"}), guess=1.0)
+    assert none.holds == 0
+    assert none.run is None
+    capped = max_rate(probe(world, n=50, ttft={"p50": "1 h"}), guess=1.0, limit=2.0)
+    assert 2.0 / 1.01 <= capped.holds <= 2.0
+    assert capped.breaks == float("inf")
+
+
+def test_concurrency(world: Any) -> None:
+    p = probe(world, tpot={"mean": "2.5 ms"})
+    found = max_concurrency(p, most=64)
+    assert 1 <= found.holds < 32
+    assert p.at_concurrency(found.holds + 1) is None
+    assert max_concurrency(probe(world), most=16).holds == 16
+
+
+@pytest.mark.parametrize("limits", LIMITS[:4], ids=lambda x: "-".join(x))
+@pytest.mark.parametrize("rate", [5.0, 15.0, 20.0, 25.0, 40.0])
+def test_early_stop_never_changes_the_verdict(world: Any, limits: dict[str, Any], rate: float) -> None:
+    p = probe(world, **limits)
+    quick = p.at_rate(rate)
+    requests = world.some_requests(p.requests.arrival_s / rate, p.requests.input_tokens, p.requests.output_tokens)
+    whole = simulate(p.deployment, p.replicas, requests, warmup=p.warmup)
+    assert (quick is not None) == holds(whole, p.slos)
+
+
+def test_a_hopeless_probe_stops_early(world: Any) -> None:
+    p = probe(world, ttft={"p90": "50 ms"})
+    requests = world.some_requests(p.requests.arrival_s / 500, p.requests.input_tokens, p.requests.output_tokens)
+    rules = breaking_points(requests, p.slos)
+    run = simulate(p.deployment, p.replicas, requests, rules=rules)
+    assert run.stopped
+    assert np.isfinite(run.finish_s).sum() < 500
+
+
+def test_bisection_by_itself() -> None:
+    """Against a border that is known, from guesses on both sides of it."""
+    run = object()
+    for true in (0.003, 1.0, 777.0):
+        for guess in (0.01, 1.0, 5e4):
+            found = border(lambda x, at=true: run if x <= at else None, guess=guess, tolerance=1e-3)  # type: ignore[misc,return-value]
+            assert found.holds <= true < found.breaks <= found.holds * 1.001

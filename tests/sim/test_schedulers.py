@@ -1,0 +1,80 @@
+"""What each scheduler puts into a step, on cases small enough to follow by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planner.sim.simulate import Run, simulate
+
+STEP_S = 0.01
+
+
+def play(world: Any, scheduler: str, arrival_s: Any, prompts: Any, outputs: Any, **changes: Any) -> Run:
+    """Every step takes 10 ms, so times are step numbers."""
+    replica = world.a_replica(
+        cost=world.constant_cost(STEP_S), scheduler=scheduler, **({"max_tokens_per_step": 100} | changes)
+    )
+    return simulate(world.one_pool(), {"all": replica}, world.some_requests(arrival_s, prompts, outputs))
+
+
+def steps(times_s: Any) -> list[int]:
+    return np.round(np.asarray(times_s) / STEP_S).astype(int).tolist()
+
+
+def test_vllm_v1_mixes_decodes_and_chunks(world: Any) -> None:
+    """Step 1: 60 + 40 of 90. Step 2: decode + 50 left, and 49 of the third; step 3: the rest of it."""
+    run = play(world, "vllm_v1", np.zeros(3), [60, 90, 80], [5, 5, 5])
+    assert steps(run.first_token_s) == [1, 2, 3]
+    assert steps(run.finish_s) == [5, 6, 7]
+    assert run.pools["all"].work.prefill_tokens == 230
+
+
+def test_prefill_first_stalls_decodes(world: Any) -> None:
+    """Prompts 60 + 40, then 50 + 50, then 30; only then decodes: the first gap of request 0 spans two more prefills."""
+    run = play(world, "prefill_first", np.zeros(3), [60, 90, 80], [5, 5, 5])
+    assert steps(run.first_token_s) == [1, 2, 3]
+    assert steps(run.finish_s) == [7, 7, 7]
+    assert steps(run.largest_gap_s) == [3, 2, 1]
+
+
+def test_static_batch_waits_for_the_last(world: Any) -> None:
+    """Two seats: the third request enters when both have ended, although one ended long before."""
+    run = play(world, "static_batch", np.zeros(3), 50, [2, 20, 2], max_seqs=2)
+    assert steps(run.finish_s) == [2, 20, 22]
+    assert steps(run.admitted_s) == [0, 0, 20]
+
+
+def test_sarathi_gives_the_budget_to_decodes_first(world: Any) -> None:
+    """A budget of three tokens: while three decode no prompt does; each that ends lets one prompt in."""
+    run = play(world, "sarathi", [0.0] * 4 + [0.015], 1, [4, 9, 9, 9, 2], max_tokens_per_step=3)
+    assert steps(run.first_token_s) == [1, 1, 1, 5, 10]
+    assert steps(run.finish_s) == [4, 9, 9, 13, 11]
+
+
+@pytest.mark.parametrize("scheduler", ["vllm_v1", "prefill_first"])
+def test_the_last_running_request_makes_room(world: Any, scheduler: str) -> None:
+    """Six blocks of ten tokens: two prompts of 28 fill them, the second is recomputed with what it had generated."""
+    run = play(world, scheduler, np.zeros(2), 28, 12, kv_blocks=6, block_tokens=10, watermark=0.0)
+    assert run.preemptions.tolist() == [0, 1]
+    assert steps(run.finish_s)[0] == 12
+    generated = 3  # tokens 29 and 30 fit into the third block, token 31 does not
+    assert run.pools["all"].work.prefill_tokens == 28 + 28 + 28 + generated
+    assert steps(run.finish_s)[1] == 12 + (12 - generated)
+
+
+def test_watermark_holds_back_new_requests_only(world: Any) -> None:
+    """Of ten blocks one is kept: two prompts of four blocks enter, a third of two waits, growth uses the last."""
+    run = play(world, "vllm_v1", np.zeros(3), [40, 40, 20], [11, 11, 2], kv_blocks=10, block_tokens=10, watermark=0.1)
+    assert steps(run.admitted_s) == [0, 0, 11]
+    assert run.preemptions.sum() == 0
+    assert run.pools["all"].peak_blocks_share == 1.0
+
+
+@pytest.mark.parametrize(("lag", "admitted"), [(0.0, [0, 1, 2]), (2.0, [0, 3, 4]), (0.5, [0, 2, 2])])
+def test_lag_counts_engine_steps(world: Any, lag: float, admitted: list[int]) -> None:
+    """Requests that come during steps 1 and 2 are admitted `lag` steps later than at once; an idle engine waits not."""
+    run = play(world, "vllm_v1", [0.0, 0.005, 0.015], 10, 20, admission_lag_steps=lag)
+    assert steps(run.admitted_s) == admitted
