@@ -14,6 +14,7 @@ from planner.calibrate.cases import Case, Refusal
 from planner.calibrate.client import Sample, sample_of
 from planner.calibrate.static import static_batch
 from planner.catalog import Catalog
+from planner.perf.energy import power
 from planner.perf.hardware import Hardware, hardware_of
 from planner.perf.memory import memory_of
 from planner.perf.replica import build_replica
@@ -42,7 +43,20 @@ class Prediction:
 def predict(case: Case, catalog: Catalog, *, estimator: str = "default") -> Prediction:
     """Simulate the case on its plan, or on the plan with the highest throughput when none is stated."""
     tried = [predict_plan(case.with_plan(plan), catalog, estimator) for plan in _fitting(case, catalog)]
-    return max(tried, key=lambda p: p.metrics["out_tok_s"])
+    best = max(tried, key=lambda p: p.metrics["out_tok_s"])
+    return replace(best, metrics=best.metrics | _energy(case, best, catalog))
+
+
+def _energy(case: Case, prediction: Prediction, catalog: Catalog) -> dict[str, float]:
+    """Watts of one accelerator and joules per output token, boards only; nothing where the board's limit is unknown."""
+    if case.accelerator.tdp_w is None:
+        return {}
+    pools = [(pool, power(work, case.model, pool, hardware(case, catalog, pool))) for pool, _, work in prediction.works]
+    gpus = sum(pool.gpus for pool, _ in pools)
+    watts = sum(each * pool.gpus for pool, each in pools)
+    everything = watts / gpus * case.gpus if len(case.pools) == 1 else watts
+    joules = everything / prediction.metrics["out_tok_s"]
+    return {"power_w_per_gpu": watts / gpus, "energy_j_per_out_tok": joules}
 
 
 def _fitting(case: Case, catalog: Catalog) -> tuple[tuple[Pool, ...], ...]:
@@ -70,9 +84,11 @@ def predict_plan(case: Case, catalog: Catalog, estimator: str) -> Prediction:
     source = " + ".join(dict.fromkeys(r.cost.source for r in replicas.values()))
     if case.client.kind == "static_batch" and len(case.pools) == 1:
         metrics, work = static_batch(case, replicas[case.pools[0].name])
-        return Prediction(metrics, source, ((case.pools[0], replicas[case.pools[0].name], work),))
+        alone = case.pools[0].model_copy(update={"replicas": 1})
+        return Prediction(metrics, source, ((alone, replicas[alone.name], work),))
     run, copies, sample = run_case(case, replicas)
-    works = tuple((p, replicas[p.name], run.pools[p.name].work) for p in case.pools)
+    shrunk = {"replicas": 1} if copies > 1 else {}
+    works = tuple((p.model_copy(update=shrunk), replicas[p.name], run.pools[p.name].work) for p in case.pools)
     return Prediction(metrics_of(case, run, copies, sample), source, works)
 
 

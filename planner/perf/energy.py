@@ -3,10 +3,11 @@
 Two scopes that must never be mixed: `gpu` (boards only) and `wall` (the whole server, before cooling). Prices and
 cooling are `planner.tco`.
 
-Phase model: prefill draws 0.9 TDP; decode 0.40 + 0.50 * used memory bandwidth + 1.7 * used tensor rate, at most TDP.
-The three decode numbers are fitted to 400 serving runs on H100, H200 and B200 with board power and measured token gaps
-(ML.ENERGY leaderboard v3 and Nebius re-runs of InferenceX): median error 12 %, 11-18 % on a GPU left out of the fit.
-The first guess they replace (0.35, 0.5, 0.15) was 15 % low.
+Phase model: prefill draws 0.85 TDP; decode the power of an idle loaded board + (0.86 * used memory bandwidth + 2.6 *
+used tensor rate) TDP, at most TDP. Fitted to 320 serving runs with board power on A100, H100, H200, B200 and MI355X
+(ML.ENERGY v2 and v3, LLM-Inference-Bench, Splitwise, Nebius and InferenceX runs), their steps taken from this
+product's own simulation: median error 14 % with whole (model, GPU) pairs left out, against 18 % of a constant floor of
+0.40 TDP, which charges engines that wait for their host as if they worked.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.step import Work
 
-PREFILL = 0.90
-DECODE_FLOOR, DECODE_BANDWIDTH, DECODE_TENSOR = 0.40, 0.50, 1.70
+PREFILL = 0.85
+DECODE_BANDWIDTH, DECODE_TENSOR = 0.86, 2.6
 LOADED_IDLE = 1.6  # an idle board with weights and a context over an empty one: H100 110-130 over 65-75 W, and alike
 IDLE_OF_TDP = 0.10  # where a datasheet gives no idle power
 NODE_BUSY_OF_TDP = 0.43  # 2.4 kW around 8 x 700 W (measured 8xH200 server), for nodes that state nothing
@@ -62,7 +63,7 @@ def joules(work: Work, model: Model, pool: Pool, hardware: Hardware) -> Energy:
     busy_s = min(work.busy_s, work.span_s * pool.replicas)
     prefill_s = min(work.prefill_busy_s, busy_s)
     bandwidth, tensor = utilisation(work, model, pool, hardware)
-    decode = DECODE_FLOOR + DECODE_BANDWIDTH * bandwidth + DECODE_TENSOR * tensor
+    decode = idle_w(board, loaded=True) / tdp_w(board) + DECODE_BANDWIDTH * bandwidth + DECODE_TENSOR * tensor
     per_replica = gpus / pool.replicas
     active = (PREFILL * prefill_s + min(1.0, decode) * (busy_s - prefill_s)) * tdp_w(board) * per_replica
     resting = idle_w(board, loaded=True) * (work.span_s * pool.replicas - busy_s) * per_replica
@@ -84,6 +85,8 @@ def utilisation(work: Work, model: Model, pool: Pool, hardware: Hardware) -> tup
     if steps < 1.0 or not work.decode_tokens:
         return 0.0, 0.0
     decode_s = work.busy_s - work.prefill_busy_s
+    if decode_s / steps <= 0.0:
+        return 0.0, 0.0
     batch = max(1.0, work.decode_tokens / work.steps)
     cut = cut_of(model, pool, hardware)
     stage = max(stages_of(model, pool.parallelism.pp), key=lambda s: s.depth)

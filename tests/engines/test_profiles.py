@@ -76,7 +76,7 @@ def test_families_fill_in_only_what_they_state(catalog: Catalog) -> None:
     there = profile.on("blackwell")
     assert there.overhead.admission_lag_steps != profile.overhead.admission_lag_steps
     assert there.overhead.per_seq_s == profile.overhead.per_seq_s
-    assert there.multipliers == profile.multipliers
+    assert there.multipliers.gemm == profile.multipliers.gemm
     assert profile.on("no such family") is profile
 
 
