@@ -245,4 +245,5 @@ def clock_record(deployment: Deployment, requests: Requests) -> NDArray[Any]:
     clock["horizon_s"] = math.inf
     clock["router"] = ROUTERS.get(deployment.router)
     clock["concurrency"] = requests.concurrency
+    clock["next_request"] = min(requests.concurrency, len(requests)) if requests.concurrency else len(requests)
     return clock

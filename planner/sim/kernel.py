@@ -19,10 +19,9 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-import numpy as np
-
 import planner
 from planner.sim import events, gaps, kvcache, loop, pricing, routers, schedulers, state, transfer
+from planner.sim.plain import freeze, thaw
 from planner.sim.state import State
 
 log = logging.getLogger(__name__)
@@ -33,17 +32,14 @@ def run(s: State, *, compiled: bool = True) -> None:
     if compiled and available():
         compiled_loop()(s)
     else:
-        loop.run(readable(s))
+        plain = thaw(s)
+        loop.run(plain)
+        freeze(plain, s)
 
 
 def available() -> bool:
     """Whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
-
-
-def readable(s: State) -> State:
-    """The same arrays, with fields as attributes (`request.done`) outside numba too."""
-    return State(*(a.view(np.recarray) if a.dtype.names else a for a in s))
 
 
 @functools.cache

@@ -34,6 +34,8 @@ FOREVER = 1 << 60
 def run(s: State) -> None:
     """Simulate until nothing is left to do, the horizon is reached, or a rule is broken beyond repair."""
     pools, replicas, clock = s.pool.shape[0], s.replica.shape[0], s.clock[0]
+    for i in range(clock.next_request):
+        start(s, i)
     while clock.stopped == 0:
         actor = s.event[1].winner
         now = s.event[actor].time_s

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from planner.sim import kernel
 from planner.sim.build import build
-from planner.sim.loop import start
 from planner.sim.state import MOVING, NOBODY, REJECTED, State
 from planner.spec.deployment import Deployment, Pool, Route
 from planner.spec.requests import Requests
@@ -109,7 +108,6 @@ def simulate(
     clock["measured_from"] = int(warmup * len(requests))
     if rules is not None:
         s = s._replace(rule=rules.copy())
-    begin(s)
     kernel.run(s, compiled=compiled)
     return run_of(s, deployment, requests)
 
@@ -122,28 +120,6 @@ def prepare() -> None:
     cost = StepCost(nothing, nothing, nothing, nothing, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 0, "none", 0.0)
     replica = Replica(cost, "vllm_v1", max_seqs=1, max_tokens_per_step=1, kv_blocks=2, block_tokens=1)
     simulate(deployment, {"any": replica}, Requests(np.zeros(1), one, one, one - 1, ("any",)))
-
-
-def begin(s: State) -> None:
-    """Put the requests that start by themselves on their way: all of them, or the first `concurrency`."""
-    n, concurrency = len(s.request), int(s.clock["concurrency"][0])
-    first = min(n, concurrency) if concurrency else n
-    s.clock["next_request"] = first
-    pools = s.request["pool"][:first]
-    views = kernel.readable(s)
-    for p in range(len(s.pool)):
-        mine = np.flatnonzero(pools == p)
-        if len(mine):
-            chain(views, p, mine)
-
-
-def chain(s: State, p: int, mine: Ints) -> None:
-    """Link requests `mine`, in order, into the arrival queue of pool p."""
-    start(s, int(mine[0]))
-    q = s.pool.arrival_queue[p]
-    s.request.next[mine[:-1]] = mine[1:]
-    s.request.next[mine[-1]] = NOBODY
-    s.queue.tail[q], s.queue.length[q] = mine[-1], len(mine)
 
 
 def run_of(s: State, deployment: Deployment, requests: Requests) -> Run:

@@ -14,7 +14,7 @@ from planner.sim.simulate import Run, simulate
 from planner.spec.deployment import Deployment, Edge, Route
 
 SETTINGS = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 TIMES = ("arrival_s", "admitted_s", "first_token_s", "finish_s", "largest_gap_s", "transfer_s")
 
