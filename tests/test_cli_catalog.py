@@ -73,6 +73,18 @@ def test_an_imported_model_is_an_entry_of_a_catalog(serveplan, tmp_path: Path) -
     assert "mine-1b" in serveplan("catalog", "list", "models", "--catalog", tmp_path / "cat").stdout.split()
 
 
+def test_an_imported_model_is_called_after_its_hub_name_its_file_or_its_folder(serveplan, tmp_path: Path) -> None:
+    (tmp_path / "my-model").mkdir()
+    stated = json.dumps(CONFIG | {"_name_or_path": "somebody/Their-1B"})
+    for file, text, name in [
+        ("my-model/config.json", json.dumps(CONFIG), "my-model"),
+        ("tiny.json", json.dumps(CONFIG), "tiny"),
+        ("any.json", stated, "their-1b"),
+    ]:
+        (tmp_path / file).write_text(text)
+        assert serveplan("catalog", "import-hf", file).stdout.startswith(f"name: {name}\n")
+
+
 def test_a_config_that_cannot_be_understood_is_bad_input(serveplan, tmp_path: Path) -> None:
     for name, text in {"unknown": json.dumps(CONFIG | {"model_type": "lama"}), "list": "[]", "text": "{"}.items():
         (tmp_path / f"{name}.json").write_text(text)

@@ -95,16 +95,26 @@ def lint(catalog: CatalogDirs = None, json: Json = False) -> None:
 @app.command("import-hf")
 def import_hf(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="config.json of a model", show_default=False)],
-    name: Annotated[str, typer.Option("--name", help="Name of the entry.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the entry; default the hub name, else the file or folder.")
+    ] = None,
 ) -> None:
     """Turn a model's config.json into an entry of the model catalog."""
     from planner.catalog.import_hf import import_config, to_yaml
     from planner.cli.output import print_text
 
-    print_text(to_yaml(import_config(_read_json(config), name)))
+    data = _read_json(config)
+    print_text(to_yaml(import_config(data, name or _entry_name(config, data))))
 
 
-def _read_json(file: Path) -> Any:
+def _entry_name(config: Path, data: dict[str, Any]) -> str:
+    """The model's own name where the file states it; a config.json is called after its folder."""
+    stated = str(data.get("_name_or_path") or data.get("_hub_id") or "").rstrip("/").split("/")[-1]
+    file = config.resolve()
+    return (stated or (file.parent.name if file.stem == "config" else file.stem)).lower()
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     import json
 
     from planner.errors import BadInput, Problem, Where
