@@ -172,6 +172,7 @@ def test_table_and_gzip(tmp_path: Path) -> None:
         ("id,ttft_mean_ms\n", "it holds no measured point"),
         ("[" * 100_000, "no known result format"),
         ('{"mean_ttft_ms": ' + "[" * 100_000, "not JSON"),
+        ('{"mean_ttft_ms": ' + "9" * 10_000 + "}", "not JSON to read here: a number has too many digits"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_place(tmp_path: Path, content: Any, message: str) -> None:
@@ -185,6 +186,40 @@ def test_files_that_are_no_text_or_not_there(tmp_path: Path) -> None:
     for name in ("binary", "cut.gz", "missing.json", "."):
         with pytest.raises(BadInput, match="cannot read it|not UTF-8 text"):
             read_results(tmp_path / name)
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all parts of a document."""
+    inside = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path, *(leaf for key, value in inside for leaf in leaves(value, (*path, key)))]
+
+
+def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copy = dict(data) if isinstance(data, dict) else list(data)
+    copy[path[0]] = replaced(data[path[0]], path[1:], value)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "document", [VLLM | {"input_lens": [512, 512]}, guidellm(), aiperf()], ids=["vllm", "guide", "aiperf"]
+)
+def test_no_value_of_a_document_breaks_a_reader(tmp_path: Path, document: dict[str, Any]) -> None:
+    """Any part may hold anything: the answer is points or a problem, never another error."""
+    refused = 0
+    for path in leaves(document):
+        for odd in (None, "x", -1, True, [], {}, [{}], 10**400, {"mean": None}):
+            try:
+                read_results(saved(tmp_path, replaced(document, path, odd)))
+            except BadInput as error:
+                refused += bool(error.problems)
+    assert refused > 50
+
+
+def test_lengths_one_by_one_say_whether_they_vary(tmp_path: Path) -> None:
+    assert cells(tmp_path, VLLM | {"input_lens": [512, 512], "output_lens": [10, 90]})["length_dist"] == "dataset"
+    assert cells(tmp_path, VLLM | {"input_lens": [512, 512], "output_lens": [64, 64]})["length_dist"] == "fixed"
 
 
 def test_every_reader_says_what_its_tpot_is() -> None:

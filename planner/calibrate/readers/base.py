@@ -7,7 +7,6 @@ whole deployment, and TPOT = (e2e - ttft) / (output tokens - 1). What a result d
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from planner.errors import BadInput, Problem, Where
 from planner.registry import Registry
 
 Cells = dict[str, str]
+LARGEST = 1e18
 LOCATED_BYTES = 2 * 2**20
 """Up to this size a mistake in a JSON file is told with its line; finding it means reading the text again."""
 
@@ -75,7 +75,7 @@ class Json:
         """A finite number that is not negative."""
         found = self.at(*path).data
         wrong = isinstance(found, bool) or not isinstance(found, int | float)
-        if wrong or not math.isfinite(found) or found < 0:
+        if wrong or not 0 <= found <= LARGEST:
             what = f"{self._name(*path)}: expected a finite number, not negative, not {str(found)[:40]!r}"
             raise BadInput(Problem(what, self.where(*path)))
         return float(found)
@@ -101,7 +101,7 @@ def read_json(text: str, file: str, line: int = 0) -> Json:
     """A JSON object; BadInput with line and column when it is none. `line`: of the text inside its file."""
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise BadInput(_not_json(error, file, line)) from error
     if not isinstance(data, dict):
         raise BadInput(Problem("expected a JSON object", Where(file, line or 1, 1)))
@@ -112,7 +112,8 @@ def _not_json(error: Exception, file: str, line: int) -> Problem:
     if isinstance(error, json.JSONDecodeError):
         place = Where(file, (line or 1) + error.lineno - 1, error.colno)
         return Problem(f"not JSON: {error.msg.lower()}", place)
-    return Problem("not JSON to read here: nested too deeply", Where(file, line))
+    what = "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+    return Problem(f"not JSON to read here: {what}", Where(file, line))
 
 
 def as_object(head: str) -> bool:

@@ -73,9 +73,12 @@ def _load(result: Json) -> dict[str, float | str | None]:
 
 def _lengths(result: Json) -> str:
     """How lengths vary, where the file holds them one by one (--save-detailed)."""
-    lists = [result.data.get(name) for name in ("input_lens", "output_lens")]
-    same = all(max(values) - min(values) <= 0.02 * max(values) for values in lists if values)
-    return "fixed" if same else "dataset"
+    for name in ("input_lens", "output_lens"):
+        count = len(result.data[name]) if isinstance(result.data.get(name), list) else 0
+        values = [result.number(name, i) for i in range(count)]
+        if values and max(values) - min(values) > 0.02 * max(values):
+            return "dataset"
+    return "fixed"
 
 
 def _configuration(result: Json) -> Cells:
