@@ -96,10 +96,22 @@ class _Model:
         self.total = new(self.per_class, self.top, "total")
 
     def _most_replicas(self, index: int) -> int:
+        """As many as the nodes hold; and, unless goodput counts, no more than could ever be of use."""
         column = self.problem.columns[index]
         item = next(item for item in self.problem.inventory if item.node == column.node)
         nodes = self._limits[column.node]
-        return nodes // column.span if column.span else nodes * (item.gpus // column.gpus)
+        held = nodes // column.span if column.span else nodes * (item.gpus // column.gpus)
+        return held if "goodput" in self.problem.goals else min(held, self._useful(index))
+
+    def _useful(self, index: int) -> int:
+        """Replicas that carry the whole demand of the column's group, and the transfers of its slowest path."""
+        column, bounds = self.problem.columns[index], self.problem.bounds
+        demand = Fraction(self.problem.group(column.group).demand)
+        carrying = demand / Fraction(column.capacity) / (1 - Fraction(bounds.headroom))
+        slowest = max((self.problem.paths[p].link_s for p in self._through(index)), default=0.0)
+        moving = demand * Fraction(slowest) / column.gpus
+        # One more: weights and slices are rounded up.
+        return max(_ceil(carrying), _ceil(moving), bounds.min_replicas) + 1
 
     def _most_slices(self) -> int:
         """Slices per class: all demand, or with a goodput goal the most that every node together could serve."""
