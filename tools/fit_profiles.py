@@ -105,7 +105,7 @@ def main() -> int:
         print(f"round {round_}: weighted mean |log error| {loss:.4f}", flush=True)
     fit.linearise()
     if options.out_of_fold:
-        evaluate(fit, everything, table, options)
+        evaluate(fit, thinned(everything, options.score), table, options)
     if options.write:
         write(fit)
     return 0
@@ -115,6 +115,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--sample", type=int, default=8, help="configurations per group that are fitted")
+    parser.add_argument("--score", type=int, default=10**9, help="configurations per group that are scored")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
@@ -129,10 +130,11 @@ def _options() -> argparse.Namespace:
 def samples(table: Iterable[Cells]) -> list[Sample]:
     """Configurations that can be predicted; repeats of one configuration (dates apart) are reduced to the median."""
     alike: dict[tuple[str, ...], list[Cells]] = {}
-    names = [name for name in CONFIGURATION if name not in ("source_date", "checkpoint")]
+    names = [name for name in CONFIGURATION if name not in ("source_date", "checkpoint", "engine_version")]
     for cells in table:
         version = cells.get("engine_version") or (cells.get("source_date") or "")[:7]
-        alike.setdefault((cells.get("group", ""), version, *(cells.get(n) or "" for n in names)), []).append(cells)
+        key = (cells.get("group", ""), version, *(cells.get(n) or "" for n in names))
+        alike.setdefault(key, []).append(cells)
     made = (_sample(rows) for rows in alike.values())
     return [sample for sample in made if sample]
 
@@ -156,11 +158,11 @@ def catalog() -> Catalog:
 
 
 def usable(sample: Sample) -> bool:
-    """What may steer a fit: plain decoding, stated plan and lengths, one pool, and no deployment known to be broken."""
+    """What may steer a fit: plain decoding, a stated plan, one pool, an own profile, no deployment known as broken."""
     case = sample.case
     plain = case.token_yield == 1.0 and len(case.plans) == 1 and len(case.pools) == 1
-    stated = not any("lengths not published" in doubt or "stands in" in doubt for doubt in case.doubts)
-    return plain and stated and bool(sample.measured) and not _suspect(sample)
+    own = not any("stands in" in doubt for doubt in case.doubts)
+    return plain and own and bool(sample.measured) and not _suspect(sample)
 
 
 def _suspect(sample: Sample) -> bool:

@@ -28,8 +28,10 @@ OFFLINE_REQUESTS_PER_GPU = 1500
 # Mean prompt tokens of data sets whose runs do not publish them.
 # OpenOrca: 294 Llama tokens (MLPerf Inference v4.0 description of llama2-70b); the mix with GSM8K and MBXP is of the
 # same order. ShareGPT: 226 (lengths of the public file). Chat, question and code prompts of ML.ENERGY: assumed.
-DATASET_INPUT = {"openorca": 294.0, "openorca+gsm8k+mbxp": 220.0, "sharegpt": 226.0, "gpqa": 250.0,
-                 "lm-arena-chat": 250.0, "sourcegraph-fim": 600.0, "ml.energy chat": 180.0, "ml.energy code": 130.0}  # fmt: skip
+DATASET_INPUT = {
+    "openorca": 294.0, "openorca+gsm8k+mbxp": 220.0, "sharegpt": 226.0, "gpqa": 250.0, "lm-arena-chat": 250.0,
+    "sourcegraph-fim": 600.0, "ml.energy chat": 180.0, "ml.energy code": 130.0,
+}  # fmt: skip
 UNKNOWN_INPUT, UNKNOWN_OUTPUT = 300.0, 1.0
 # The requests of the opening burst also meet what the engine does for the first time (kernel selection, allocator,
 # connections). Fitted on runs of current versions, by engine; single runs took up to 98 s.
@@ -70,7 +72,7 @@ class Client:
 
 
 def client_of(row: Row) -> Client:
-    """The client that the load, length and data-set columns describe; unstated lengths get the data set's usual ones."""
+    """The client that load, length and data-set columns describe; unstated lengths get those usual for the data set."""
     dataset = row.dataset.lower()
     measured_gaps = dataset in ("gpqa", "lm-arena-chat", "sourcegraph-fim")
     concurrency = int(row.load_value) if row.load_kind in ("concurrency", "static_batch") else 0

@@ -93,7 +93,7 @@ def predict_plan(case: Case, catalog: Catalog, estimator: str) -> Prediction:
 
 
 def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str = "default") -> Replica:
-    """A replica with room for what is known to have run: the engine's memory rule, stretched when it leaves too little."""
+    """A replica with room for what did run: the engine's memory rule, stretched when it leaves too little."""
     surroundings = hardware(case, catalog, pool)
     built = build_replica(case.model, pool, surroundings, case.profile, estimator=estimator)
     built = replace(built, max_context=0, cost=_with_client(built, case))
@@ -190,7 +190,7 @@ def _gap_quantiles(run: Run) -> dict[str, float]:
 
 
 def _requests_per_s(case: Case, run: Run, sample: Sample, done: NDArray[np.bool_]) -> float:
-    """Whole runs: requests over duration, waves that were not simulated at the steady rate. Steady states: that rate."""
+    """Whole runs: requests over duration, waves not simulated at the steady rate. Steady states: that rate."""
     whole, steady = float(done.sum()) / run.end_s, _steady_rate(run, sample)
     if case.client.steady:
         return steady

@@ -78,9 +78,8 @@ def reduce(metric: str, name: str, points: Sequence[Point]) -> Score:
     for point in points:
         groups.setdefault(point.group, []).append(point)
     signed = [np.array([p.signed for p in members]) for members in groups.values()]
-    inside = [
-        np.mean([bool(p.inside) for p in members]) for members in groups.values() if members[0].inside is not None
-    ]
+    judged = [[p.inside for p in members if p.inside is not None] for members in groups.values()]
+    inside = [float(np.mean(members)) for members in judged if members]
     return Score(
         metric, name, len(groups), len(points),
         median_ape=100 * float(np.median([np.median(np.abs(s)) for s in signed])),

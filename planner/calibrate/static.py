@@ -1,4 +1,4 @@
-"""A static batch: equal requests started together and run in lock-step, without a scheduler. A closed form, no simulation."""
+"""A static batch: equal requests started together and run in lock-step. A closed form, no simulation."""
 
 from __future__ import annotations
 
