@@ -91,6 +91,9 @@ def problems_of(deployment: Deployment, replicas: Mapping[str, Replica], request
             found.append(Problem(f"pool {name}: scheduler sarathi runs one pipeline stage", hint="use vllm_v1"))
     if len(requests) and (requests.input_tokens.min() < 1 or requests.output_tokens.min() < 1):
         found.append(Problem("requests need at least 1 input and 1 output token"))
+    cached = requests.cached_tokens
+    if cached is not None and len(requests) and ((cached < 0) | (cached >= requests.input_tokens)).any():
+        found.append(Problem("cached tokens must be fewer than the input: the last token of a prompt is computed"))
     return found
 
 
@@ -188,6 +191,8 @@ def request_records(deployment: Deployment, requests: Requests, seed: int) -> ND
     request["arrival_s"], request["class_index"] = requests.arrival_s, requests.class_index
     request["input"], request["output"] = requests.input_tokens, requests.output_tokens
     request["prompt"] = requests.input_tokens
+    if requests.cached_tokens is not None:
+        request["cached"] = request["done"] = requests.cached_tokens
     draws = np.random.Generator(np.random.PCG64(seed)).random((2, n))
     request["draw_a"], request["draw_b"] = draws
     for field in ("admitted_s", "first_token_s", "last_token_s", "finish_s"):

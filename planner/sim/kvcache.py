@@ -75,7 +75,7 @@ def append_running(s: State, r: int, i: int) -> None:
 
 
 def preempt(s: State, r: int, i: int) -> None:
-    """Free request i for recomputation: generated tokens become prompt, and it goes to the head of the queue.
+    """Free request i for recomputation: generated tokens become prompt, cached ones stay; to the head of the queue.
 
     The caller takes it out of the running list.
     """
@@ -83,7 +83,7 @@ def preempt(s: State, r: int, i: int) -> None:
     if request.prefilled:
         request.prompt = request.done
     request.prefilled = 0
-    request.done = 0
+    request.done = request.cached
     give_back(replica, request.blocks)
     request.blocks = 0
     request.preemptions += 1

@@ -23,6 +23,7 @@ REQUEST = np.dtype(
         ("arrival_s", "f8"),
         ("input", "i8"),
         ("output", "i8"),
+        ("cached", "i8"),  # prompt tokens that a prefix cache holds already
         ("class_index", "i8"),
         ("pool", "i8"),  # the pool that prefills it
         ("edge", "i8"),  # edge its KV cache takes, or NOBODY

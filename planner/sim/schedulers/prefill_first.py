@@ -39,7 +39,7 @@ def new_prompts(s: State, r: int, slot: int, n: int, budget: int, now: float) ->
         i = candidate(s, r)
         if i < 0 or not fits(replica, pool, s.request[i].prompt):
             break
-        chunk = min(s.request[i].prompt, budget)
+        chunk = min(s.request[i].prompt - s.request[i].done, budget)
         n = add(s, r, slot, n, admit(s, r, s.request[i].prompt, now), chunk)
         budget -= chunk
     return n

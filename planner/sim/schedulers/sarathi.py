@@ -78,7 +78,7 @@ def enter(s: State, r: int, slot: int, n: int, tokens: int, now: float) -> int:
         i = candidate(s, r)
         if i < 0 or not fits(replica, pool, s.request[i].prompt):
             break
-        chunk = min(s.request[i].prompt, pool.max_tokens - tokens)
+        chunk = min(s.request[i].prompt - s.request[i].done, pool.max_tokens - tokens)
         n = add(s, r, slot, n, admit(s, r, s.request[i].prompt, now), chunk)
         tokens += chunk
     return n

@@ -34,7 +34,8 @@ def vllm_v1(s: State, r: int, slot: int, now: float) -> int:
         i = candidate(s, r)
         if i < 0 or not fits(replica, pool, s.request[i].prompt):
             break
-        chunk = min(s.request[i].prompt, budget)
-        n = add(s, r, slot, n, admit(s, r, chunk, now), chunk)
+        done = s.request[i].done
+        chunk = min(s.request[i].prompt - done, budget)
+        n = add(s, r, slot, n, admit(s, r, done + chunk, now), chunk)
         budget -= chunk
     return n
