@@ -109,7 +109,7 @@ def _text(one: Outcome, folder: Path) -> str:
         found = [errors.median(metric) for errors in (one.before, one.held_out, one.in_sample)]
         if all(value is not None for value in found):
             before, left_out, in_sample = (value for value in found if value is not None)
-            worse = "  not better where it was held out: measure more points" if left_out > before else ""
+            worse = "  not better held out: more points would tell" if left_out > before else ""
             lines.append(f"  {shown:16} {before:>8.1%} {left_out:>9.1%} {in_sample:>10.1%}{worse}")
     lines.append(f"  80 % band of a step: ±{one.rel_error_before:.0%} before, ±{one.rel_error:.0%} now")
     version = f" and `engine: {{name: {one.engine}, version: {one.version}}}`" if one.version else ""
