@@ -30,8 +30,8 @@ from planner.spec.deployment import Parallelism
 COLUMNS = ("input_tokens", "output_tokens", "planned_arrival_s", "ttft_ms", "tpot_ms", "e2e_ms",
            "shared_prefix_tokens", "shared_prefix_with")  # fmt: skip
 FIELDS = ("name", "engine", "engine_version", "model", "gpu", "tp", "dp", "ep", "max_num_seqs",
-          "max_num_batched_tokens", "kv_block_size", "kv_num_gpu_blocks", "gpu_memory_utilization", "enable_prefix_caching", "not_recorded",
-          "requests_file")  # fmt: skip
+          "max_num_batched_tokens", "kv_block_size", "kv_num_gpu_blocks", "gpu_memory_utilization",
+          "enable_prefix_caching", "not_recorded", "requests_file")  # fmt: skip
 DEFAULT_BLOCK_TOKENS = 16
 STATISTICS = {"mean": -1.0, "p50": 50.0, "p90": 90.0, "p99": 99.0}
 
