@@ -98,7 +98,8 @@ def test_json_and_settings_from_a_scenario_and_a_file(serveplan_in: Run, folder:
 @pytest.mark.parametrize(
     ("results", "settings", "message"),
     [
-        (["c1.json", "c8.json"], SETTINGS, "2 point(s) of llama-3.1-8b bf16"),
+        (["c1.json", "c8.json"], SETTINGS, "2 different point(s) of llama-3.1-8b bf16"),
+        (["c1.json", "c1.json", "c1.json", "c8.json"], SETTINGS, "2 different point(s) of llama-3.1-8b bf16"),
         (["c1.json", "none.json"], SETTINGS, "none.json: cannot read it"),
         (["c1.json"], ("gqu=H100",), "unknown setting 'gqu' - did you mean 'gpu'?"),
         (["c1.json"], ("gpu",), "--set 'gpu': expected KEY=VALUE"),

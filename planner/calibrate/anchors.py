@@ -87,11 +87,27 @@ def predicted(anchor: Anchor, factors: Factors) -> dict[str, float]:
     return _simulated(anchor.case, {name: scaled_by(replica, factors) for name, replica in anchor.replicas.items()})
 
 
+def experiments(anchors: Sequence[Anchor]) -> list[list[Anchor]]:
+    """The anchors with repeats of one configuration and load together: they are one witness, not several."""
+    found: list[list[Anchor]] = []
+    for anchor in anchors:
+        same = next((one for one in found if _repeats(one[0], anchor)), None)
+        if same is None:
+            found.append([anchor])
+        else:
+            same.append(anchor)
+    return found
+
+
+def _repeats(one: Anchor, other: Anchor) -> bool:
+    return one.place == other.place and one.setting == other.setting and _alike(one.row, other.row)
+
+
 def check_agreement(anchors: Sequence[Anchor]) -> list[Problem]:
     """Pairs of the same configuration and load whose times differ more than twofold."""
     problems = []
     for one, other in combinations(anchors, 2):
-        if one.place != other.place or one.setting != other.setting or not _alike(one.row, other.row):
+        if not _repeats(one, other):
             continue
         for name in set(one.measured) & set(other.measured):
             values = sorted((one.measured[name], other.measured[name]))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.calibrate.anchors import Anchor, anchor_of, check_agreement
+from planner.calibrate.anchors import Anchor, anchor_of, check_agreement, experiments
 from planner.calibrate.fit import Errors, errors, fit, free_factors, held_out
 from planner.calibrate.overlay import correction_for, narrowed, width_of, with_corrections, write
 from planner.calibrate.readers import Measured, read_results
@@ -153,8 +153,8 @@ def _version(anchor: Anchor) -> str:
 def _too_few(groups: Mapping[tuple[str, ...], Sequence[Anchor]]) -> list[Problem]:
     problems = []
     for (profile, version, _, accelerator, model, weights), anchors in groups.items():
-        if len(anchors) < LEAST_POINTS:
-            what = f"{len(anchors)} point(s) of {model} {weights} on {accelerator} with {profile} {version}".rstrip()
+        if (different := len(experiments(anchors))) < LEAST_POINTS:
+            what = f"{different} different point(s) of {model} {weights} on {accelerator}, {profile} {version}".rstrip()
             hint = f"at least {LEAST_POINTS} are needed: one at low, one at high load, one with other lengths"
             problems.append(Problem(what, anchors[0].where, hint))
     return problems

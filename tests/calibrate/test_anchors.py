@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from planner.calibrate.anchors import Anchor, anchor_of, check_agreement, predicted
+from planner.calibrate.anchors import Anchor, anchor_of, check_agreement, experiments, predicted
 from planner.calibrate.fit import errors, fit, free_factors, held_out
 from planner.calibrate.floors import BELIEVED, floors
 from planner.calibrate.readers.base import Measured
@@ -94,6 +94,14 @@ def test_held_out_errors_are_of_points_that_were_not_fitted(point: Make) -> None
     in_sample = errors([*anchors[:3], odd], fit([*anchors[:3], odd]))
     assert len(found.by_metric["tpot"]) == 4
     assert max(map(abs, found.by_metric["tpot"])) > max(map(abs, in_sample.by_metric["tpot"]))
+
+
+def test_repeats_are_one_witness(point: Make) -> None:
+    """Left out together, or a repeat would tell its own answer."""
+    same = [point(line, tpot_mean_ms=9 + line / 100) for line in (2, 3, 4)]
+    other = point(5, load_value=32, isl_mean=2048, tpot_mean_ms=30, ttft_mean_ms=400)
+    assert [len(group) for group in experiments([*same, other])] == [3, 1]
+    assert held_out([*same, other]).by_metric["tpot"][:3] == errors(same, fit([other])).by_metric["tpot"]
 
 
 def test_faster_than_the_hardware_is_refused_with_the_floor(point: Make) -> None:

@@ -127,7 +127,9 @@ def test_every_mistake_is_told_at_once(table: Table, tmp_path: Path, catalog: Ca
 def test_too_few_points_of_a_configuration_are_refused(table: Table, tmp_path: Path, catalog: Catalog) -> None:
     path = table(Factors())
     path.write_text("\n".join(path.read_text().splitlines()[:3]))
-    with pytest.raises(BadInput, match=r"mine.csv:2:1: 2 point\(s\) of llama-3.1-8b bf16 on h100.*at least 3"):
+    with pytest.raises(
+        BadInput, match=r"mine.csv:2:1: 2 different point\(s\) of llama-3.1-8b bf16 on h100.*at least 3"
+    ):
         calibrate([path], tmp_path / "own", catalog, {})
 
 
