@@ -7,6 +7,7 @@ tools/fit_operators.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -53,30 +54,33 @@ class Grid:
     values: Floats
 
     def seconds(self, roofline_s: ArrayLike, *coordinates: ArrayLike) -> Floats:
-        """Time of an operator with this roofline at log2 coordinates (one array per axis); never below the roofline."""
+        """Time of an operator with this roofline at log2 coordinates, at most one of them an array.
+
+        Multilinear between the vertices, the edge value outside, never below the roofline.
+        """
         floor = np.asarray(roofline_s, dtype=np.float64)
-        return np.maximum((floor + STARTUP_S) * np.exp2(self._interpolate(*coordinates)), floor)
+        return np.maximum((floor + STARTUP_S) * np.exp2(self._interpolate(coordinates)), floor)
 
-    def _interpolate(self, *coordinates: ArrayLike) -> Floats:
-        points = np.broadcast_arrays(*(np.asarray(c, dtype=np.float64) for c in coordinates))
-        cells, weights = zip(
-            *(_locate(axis, point) for axis, point in zip(self.axes, points, strict=True)), strict=True
-        )
-        total = np.zeros(points[0].shape)
-        for corner in np.ndindex(*(2,) * len(self.axes)):
-            share = np.ones(points[0].shape)
-            for side, weight in zip(corner, weights, strict=True):
-                share = share * (weight if side else 1.0 - weight)
-            index = tuple(cell + side for cell, side in zip(cells, corner, strict=True))
-            total = total + share * self.values[index]
-        return total
+    def _interpolate(self, coordinates: Sequence[ArrayLike]) -> Floats:
+        """Numbers collapse their axis, from the last to the first; what is left is a line along the array."""
+        values: Floats = self.values
+        line: Floats | None = None
+        points: ArrayLike = 0.0
+        for i in reversed(range(len(self.axes))):
+            if np.ndim(coordinates[i]):
+                line, points = self.axes[i], coordinates[i]
+            else:
+                cell, weight = _locate(self.axes[i], float(coordinates[i]))  # type: ignore[arg-type]
+                left, right = values.take(cell, axis=i), values.take(cell + 1, axis=i)
+                values = np.asarray((1.0 - weight) * left + weight * right)
+        return values if line is None else np.interp(np.asarray(points), line, values)
 
 
-def _locate(axis: Floats, point: Floats) -> tuple[NDArray[np.int64], Floats]:
+def _locate(axis: Floats, point: float) -> tuple[int, float]:
     """Left neighbour on the axis and the weight of the right one, clamped to the axis."""
-    inside = np.clip(point, axis[0], axis[-1])
-    cell = np.clip(np.searchsorted(axis, inside, side="right") - 1, 0, len(axis) - 2)
-    return cell, (inside - axis[cell]) / (axis[cell + 1] - axis[cell])
+    inside = min(max(point, float(axis[0])), float(axis[-1]))
+    cell = min(int(np.searchsorted(axis, inside, side="right")) - 1, len(axis) - 2)
+    return cell, float((inside - axis[cell]) / (axis[cell + 1] - axis[cell]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,13 @@ class Grids:
         for name in (engine, *(e for e in ("vllm", "sglang", "trtllm") if e != engine)):
             values = self.arrays.get(f"{operator}|{name}|{dtype}")
             if values is not None:
-                return Grid(tuple(np.array(axis, dtype=np.float64) for axis in AXES[operator]), values)
+                return Grid(_axes(operator), values)
         return None
+
+
+@cache
+def _axes(operator: str) -> tuple[Floats, ...]:
+    return tuple(np.array(axis, dtype=np.float64) for axis in AXES[operator])
 
 
 @dataclass(frozen=True, slots=True)
