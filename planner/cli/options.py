@@ -16,6 +16,14 @@ Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes
 TimeLimit = Annotated[
     float | None, typer.Option("--time-limit", min=0, metavar="SECONDS", help="Stop searching after this long.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        help="Where to simulate: processes (of this machine), ray, ray://auto or ray://host:port.",
+    ),
+]
 CatalogDirs = Annotated[
     list[Path] | None,
     typer.Option("--catalog", metavar="DIR", help="Lay a catalog of yours over the shipped one; may be repeated."),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.cli.options import CatalogDirs, Jobs, Json, NoColor, Quiet, ScenarioFile, Seed, TimeLimit
+from planner.cli.options import CatalogDirs, Engine, Jobs, Json, NoColor, Quiet, ScenarioFile, Seed, TimeLimit
+from planner.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    from planner.catalog import Catalog, ResolvedScenario
+    from planner.cli.planning import Run
 
 STOPPED_AT_LIMIT = 4
 
@@ -23,6 +28,11 @@ def plan(
     catalog: CatalogDirs = None,
     seed: Seed = None,
     jobs: Jobs = None,
+    engine: Engine = "processes",
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Only simulate part I of N, into --journal."),
+    ] = None,
     time_limit: TimeLimit = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -37,9 +47,13 @@ def plan(
 
     opened = Catalog.open(catalog or ())
     asked = load_scenario(scenario, opened)
+    if shard is not None:
+        run = Run(seed, jobs, time_limit, journal, quiet, no_color, engine)
+        print_text(_shard(asked, opened, shard, run, output, json))
+        return
     beside = journal_beside(output, asked.scenario, opened) if output and not journal else nullcontext(journal)
     with beside as kept:
-        run = Run(seed, jobs, time_limit, kept, quiet, no_color)
+        run = Run(seed, jobs, time_limit, kept, quiet, no_color, engine)
         answer = make_plan(asked.scenario, asked.folder, opened, run)
         if output is not None:
             write_plan(answer, output)
@@ -47,3 +61,19 @@ def plan(
     print_text(dump_plan(answer) if json else as_text(answer, terminal_width(), wants_color(no_color)))
     if answer.status != "optimal":
         raise typer.Exit(STOPPED_AT_LIMIT)
+
+
+def _shard(asked: ResolvedScenario, opened: Catalog, shard: str, run: Run, output: Path | None, json: bool) -> str:
+    """Do one shard; what was done, as text or JSON."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from planner.cli.planning import make_part
+    from planner.search.shards import Shard
+
+    if output is not None:
+        raise BadInput(Problem("a shard makes no plan", hint="leave out --output; `merge` all journals, then plan"))
+    part = make_part(asked.scenario, asked.folder, opened, Shard.parse(shard), run)
+    if json:
+        return dumps({"shard": shard, "journal": str(run.journal), **asdict(part)}, indent=2)
+    return f"{run.journal}: shard {shard}, {part.families} of {part.of_families} families, {part.candidates} candidates"

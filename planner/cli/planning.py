@@ -15,6 +15,7 @@ from planner.errors import BadInput, Problem, ServeplanError, StoppedAtLimit, Wh
 
 if TYPE_CHECKING:
     from planner.catalog import Catalog
+    from planner.search.shards import Part, Shard
     from planner.spec.plan import Plan
     from planner.spec.scenario import Scenario
 
@@ -29,6 +30,7 @@ class Run:
     journal: Path | None = None
     quiet: bool = False
     no_color: bool = False
+    engine: str = "processes"
 
 
 def make_plan(scenario: Scenario, folder: Path, catalog: Catalog, run: Run) -> Plan:
@@ -41,10 +43,31 @@ def make_plan(scenario: Scenario, folder: Path, catalog: Catalog, run: Run) -> P
             catalog=catalog,
             folder=folder,
             jobs=run.jobs or os.cpu_count() or 1,
+            engine=run.engine,
             journal=run.journal,
             progress=progress,
             seed=run.seed,
             time_limit_s=run.time_limit_s,
+        )
+
+
+def make_part(scenario: Scenario, folder: Path, catalog: Catalog, shard: Shard, run: Run) -> Part:
+    """Simulate one shard of the candidates of a plan into the journal of the run."""
+    from planner.search.shards import evaluate_shard
+
+    if run.journal is None:
+        raise BadInput(Problem("a shard needs a journal of its own", hint="add --journal FILE"))
+    with Progress(run.quiet, run.no_color) as progress:
+        return evaluate_shard(
+            scenario,
+            shard,
+            run.journal,
+            catalog=catalog,
+            folder=folder,
+            jobs=run.jobs or os.cpu_count() or 1,
+            engine=run.engine,
+            progress=progress,
+            seed=run.seed,
         )
 
 
@@ -59,8 +82,9 @@ def journal_beside(output: Path, scenario: Scenario, catalog: Catalog) -> Iterat
     path = output.with_name(f".{output.name}.{_fingerprint(scenario, catalog)}.sqlite")
     try:
         yield path
-    except (KeyboardInterrupt, StoppedAtLimit):
-        note(f"stopped; finished evaluations are kept in {path}, the same command goes on from there")
+    except (KeyboardInterrupt, StoppedAtLimit, BadInput):
+        if path.exists():
+            note(f"stopped; finished evaluations are kept in {path}, the same command goes on from there")
         raise
     except ServeplanError:
         _remove_journals(output)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 from planner.search.bounds import capacity_bound
 from planner.search.demand import Load
@@ -84,12 +85,29 @@ def evaluate(
     progress: Progress,
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Columns of all admitted candidates; families already in the journal are not simulated again."""
+    """Columns of all admitted candidates; when time runs out, of the families that are done by then."""
     judged = tuple(admitted)
-    families = list(_families(setting, [one for one in judged if isinstance(one, Candidate)]))
+    families = families_of(setting, judged)
+    answers = evaluate_families(families, setting, workers, journal, progress, out_of_time)
+    left_out = sum(len(family.candidates) for i, family in enumerate(families) if i not in answers)
+    refused = tuple(one for one in judged if isinstance(one, Refused))
+    return Evaluation(len(judged), refused, tuple(one for i in sorted(answers) for one in answers[i]), left_out)
+
+
+def evaluate_families(
+    families: Sequence[Family],
+    setting: Setting,
+    workers: Executor,
+    journal: Journal,
+    progress: Progress,
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> dict[int, tuple[Evaluated, ...]]:
+    """Answers by index of the family; those in the journal are not simulated again, new ones go into it at once."""
     total = sum(len(family.candidates) for family in families)
     answers = dict(_remembered(setting, families, journal))
     done = sum(len(found) for found in answers.values())
+    if done:
+        progress(done, total, "found in the journal")
     missing = [i for i in range(len(families)) if i not in answers]
     measured = workers.map(partial(evaluate_family, setting), [families[i] for i in missing])
     for i, found in zip(missing, measured, strict=True):
@@ -99,9 +117,12 @@ def evaluate(
         progress(done, total, "simulating candidates")
         if out_of_time():
             break
-    refused = tuple(one for one in judged if isinstance(one, Refused))
-    found_in_order = tuple(one for i in sorted(answers) for one in answers[i])
-    return Evaluation(len(judged), refused, found_in_order, left_out=total - done)
+    return answers
+
+
+def families_of(setting: Setting, judged: Iterable[Candidate | Refused]) -> tuple[Family, ...]:
+    """The work items of a search; none needs another."""
+    return tuple(_families(setting, [one for one in judged if isinstance(one, Candidate)]))
 
 
 def _remembered(
@@ -109,7 +130,7 @@ def _remembered(
 ) -> Iterator[tuple[int, tuple[Evaluated, ...]]]:
     for i, family in enumerate(families):
         if (kept := journal.get(_key(setting, family))) is not None:
-            yield i, tuple(_read(row) for row in kept)
+            yield i, _read(kept)
 
 
 def _families(setting: Setting, candidates: Sequence[Candidate]) -> Iterable[Family]:
@@ -139,8 +160,8 @@ def _key(setting: Setting, family: Family) -> str:
     return key_of({"load": setting.loads[family.load].name, "candidates": [c.key for c in family.candidates]})
 
 
-def _read(row: dict[str, object]) -> Evaluated:
-    return Evaluated(**{**row, "candidate": Candidate(**row["candidate"])})  # type: ignore[arg-type]
+def _read(rows: Iterable[dict[str, Any]]) -> tuple[Evaluated, ...]:
+    return tuple(Evaluated(**{**row, "candidate": Candidate(**row["candidate"])}) for row in rows)
 
 
 def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:

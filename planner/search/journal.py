@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from planner.errors import ForeignJournal, Problem, Where
+from planner.errors import BadInput, ForeignJournal, Problem, Where
 
 APPLICATION_ID = 0x73706C6E
 """Marks the file as ours ("spln"); sqlite keeps it in the header."""
-FORMAT = "1"
+FORMAT = "2"
 
 
 class Journal(Protocol):
@@ -37,24 +37,39 @@ class NoJournal:
 
 
 class FileJournal:
-    """Answers as JSON by key; each is durable once `put` returns. Made by `open_journal`."""
+    """Answers as JSON by key, each with a seal over both; durable once `put` returns. Made by `open_journal`."""
 
-    def __init__(self, connection: sqlite3.Connection):
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path):
+        self._connection, self._path = connection, path
 
     def get(self, key: str) -> Any | None:
-        row = self._connection.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        row = self._connection.execute("SELECT value, seal FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(self._sealed(key, *row))
 
     def put(self, key: str, value: Any) -> None:
-        text = json.dumps(value, allow_nan=False)
-        self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
-        self._connection.commit()
+        self.put_texts({key: json.dumps(value, allow_nan=False)})
+
+    def put_texts(self, texts: Mapping[str, str]) -> None:
+        """Answers that are JSON already; all of them or none."""
+        rows = [(key, text, _seal(key, text)) for key, text in texts.items()]
+        with self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+
+    def texts(self) -> dict[str, str]:
+        """All answers as they are stored."""
+        rows = self._connection.execute("SELECT key, value, seal FROM answers ORDER BY key")
+        return {key: self._sealed(key, text, seal) for key, text, seal in rows}
 
     @property
     def count(self) -> int:
         """Answers kept."""
         return int(self._connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+    def _sealed(self, key: str, text: str, seal: str) -> str:
+        """The text; sqlite itself does not notice when a disk changes what is inside a row."""
+        if seal != _seal(key, text):
+            raise _foreign(self._path, "the journal is damaged (an answer is not what was written)")
+        return text
 
 
 def key_of(content: Any) -> str:
@@ -65,45 +80,89 @@ def key_of(content: Any) -> str:
 
 @contextmanager
 def open_journal(path: Path | None, owner: str) -> Iterator[Journal]:
-    """The journal at `path` (made if missing) for `owner` = code version and scenario; none for None.
-
-    Raises ForeignJournal when the file is damaged, is no journal, or belongs to another owner.
-    """
+    """The journal at `path` (made if missing) for `owner` = code version and scenario; none for None."""
     if path is None:
         yield NoJournal()
         return
-    connection = sqlite3.connect(path)
-    try:
+    with open_file(path, owner) as journal:
+        yield journal
+
+
+@contextmanager
+def open_file(path: Path, owner: str) -> Iterator[FileJournal]:
+    """The journal in a file (made if missing).
+
+    Raises ForeignJournal when the file is damaged, is no journal, or belongs to another owner; BadInput when the disk
+    does not let us keep a journal there.
+    """
+    with _connected(path) as connection:
         _claim(connection, path, owner)
-        yield FileJournal(connection)
+        yield FileJournal(connection, path)
+
+
+def owner_of(path: Path) -> str:
+    """Whom an existing journal belongs to; raises as `open_file` does."""
+    if not path.is_file():
+        raise BadInput(Problem("no such journal", Where(str(path))))
+    with _connected(path) as connection:
+        return _found_owner(connection, path)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = None
+    try:
+        connection = sqlite3.connect(path)
+        yield connection
+    except sqlite3.OperationalError as error:
+        raise BadInput(Problem(f"cannot keep a journal here: {error}", Where(str(path)))) from error
     except sqlite3.DatabaseError as error:
         raise _foreign(path, f"the journal is damaged ({error})") from error
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
 
 
 def _claim(connection: sqlite3.Connection, path: Path, owner: str) -> None:
     """Write the owner into a new journal, or compare it with the owner of an old one."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:
+    if not _tables(connection):
         _create(connection, owner)
-        return
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or "owner" not in tables:
-        raise _foreign(path, "this file is not a journal of serveplan")
-    found_format, found_owner = connection.execute("SELECT format, owner FROM owner").fetchone()
-    if (found_format, found_owner) != (FORMAT, owner):
+    if _found_owner(connection, path) != owner:
         raise _foreign(path, "the journal was written by another version or for another scenario")
+
+
+def _found_owner(connection: sqlite3.Connection, path: Path) -> str:
+    """The owner in a journal that has the right marks and whose pages are whole."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or "owner" not in _tables(
+        connection
+    ):
+        raise _foreign(path, "this file is not a journal of serveplan")
+    found_format, owner = connection.execute("SELECT format, owner FROM owner").fetchone()
+    if found_format != FORMAT:
+        raise _foreign(path, "the journal was written by another version")
     if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
         raise _foreign(path, "the journal is damaged")
+    return str(owner)
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _create(connection: sqlite3.Connection, owner: str) -> None:
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    """All at once: a process that is killed, or another that begins too, never leaves or meets half a journal."""
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("CREATE TABLE owner (format TEXT, owner TEXT)")
-    connection.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    connection.execute("INSERT INTO owner VALUES (?, ?)", (FORMAT, owner))
+    connection.execute("BEGIN IMMEDIATE")
+    if not _tables(connection):
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("CREATE TABLE owner (format TEXT, owner TEXT)")
+        connection.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, seal TEXT NOT NULL)")
+        connection.execute("INSERT INTO owner VALUES (?, ?)", (FORMAT, owner))
     connection.commit()
+
+
+def _seal(key: str, text: str) -> str:
+    return hashlib.sha256(f"{key}\n{text}".encode()).hexdigest()
 
 
 def _foreign(path: Path, what: str) -> ForeignJournal:

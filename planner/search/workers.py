@@ -8,12 +8,16 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from planner.errors import BadInput, Problem
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+WORTH_PROCESSES = 600
+"""Candidates; starting a process takes about as long as evaluating a hundred."""
 
 
 class Executor(Protocol):
@@ -55,6 +59,26 @@ class Processes(AbstractContextManager["Processes"]):
         chunks = [items[i : i + self._chunk] for i in range(0, len(items), self._chunk)]
         for answers in [self._pool.submit(_run, function, chunk) for chunk in chunks]:
             yield from answers.result()
+
+
+@contextmanager
+def open_workers(engine: str, jobs: int, candidates: int) -> Iterator[Executor]:
+    """Where to compute: `processes` (of this machine), `ray`, `ray://auto` or `ray://host:port`; else BadInput.
+
+    Other processes only for a number of candidates that outlasts their start.
+    """
+    if engine == "ray" or engine.startswith("ray://"):
+        from planner.search.ray_workers import ray_workers
+
+        with ray_workers(engine, jobs) as cluster:
+            yield cluster
+    elif engine != "processes":
+        raise BadInput(Problem(f"unknown engine {engine!r}", hint="known: processes, ray, ray://auto, ray://host:port"))
+    elif jobs <= 1 or candidates < WORTH_PROCESSES:
+        yield Serial()
+    else:
+        with Processes(jobs, chunk=1) as processes:
+            yield processes
 
 
 def _run(function: Callable[[Item], Answer], chunk: Sequence[Item]) -> list[Answer]:
