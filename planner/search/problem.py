@@ -17,7 +17,8 @@ class Column:
 
     capacity: in the unit of the group's demand (requests per second, or requests in flight). span: whole nodes per
     replica when it is larger than a node, else 0. busy_w: watts at full capacity, idle_w: without work; both at the
-    wall without the node's own share. sizes never change, capacities only fall (by cuts).
+    wall without the node's own share. sizes never change, capacities only fall (by cuts). others: (group, capacity)
+    of further groups whose traffic may pass through beside its own; the shares of capacity that they take add up.
     """
 
     key: str
@@ -29,6 +30,11 @@ class Column:
     capacity: float
     idle_w: float = 0.0
     busy_w: float = 0.0
+    others: tuple[tuple[str, float], ...] = ()
+
+    def carries(self, group: str) -> float:
+        """Capacity for a group's traffic."""
+        return self.capacity if group == self.group else dict(self.others)[group]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The whole choice. forbidden: sets of shapes that may not be used together (runner-ups, failed combinations)."""
+    """The whole choice. forbidden: sets of shapes that may not be used together (runner-ups, failed combinations).
+
+    slices: equal parts into which the traffic of a class is cut; 0 leaves it to the solver.
+    """
 
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
@@ -91,6 +100,7 @@ class Problem:
     bounds: Bounds
     goals: tuple[str, ...]
     forbidden: tuple[frozenset[str], ...] = ()
+    slices: int = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -136,10 +146,13 @@ class Selection:
 
     def load(self, problem: Problem, column: int) -> float:
         """Share of the column's bought capacity that the slices use."""
-        group = problem.group(problem.columns[column].group)
-        taken = sum(n for path, n in self.slices.items() if column in problem.paths[path].columns)
-        offered = taken * group.demand / self.slices_per_class
-        return offered / (self.replicas[column] * problem.columns[column].capacity)
+        carries = problem.columns[column].carries
+        taken = 0.0
+        for index, slices in self.slices.items():
+            path = problem.paths[index]
+            if column in path.columns:
+                taken += slices * problem.group(path.group).demand / carries(path.group)
+        return taken / (self.slices_per_class * self.replicas[column])
 
 
 @dataclass(frozen=True, slots=True)

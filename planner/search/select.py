@@ -26,6 +26,8 @@ THOROUGH: dict[str, Any] = {"num_workers": 4, "interleave_search": True, "max_de
 UNIT = 1_000_000
 """Load of one full replica, and micro-dollars per dollar."""
 MILLI = 1000
+NOISE = Fraction(1, 10**12)
+"""Relative; a float's own is 1e-16."""
 SLICES = 60
 SLICES_GOODPUT = 720
 """Slices per class: the grain of a split between pools (1.7 %), finer where the served rate itself is the goal."""
@@ -68,7 +70,12 @@ class _Model:
         self._cp = cp_model
         self.problem, self.without = problem, without
         self.model = cp_model.CpModel()
-        self.per_class = SLICES_GOODPUT if "goodput" in problem.goals else SLICES
+        self.per_class = problem.slices or (SLICES_GOODPUT if "goodput" in problem.goals else SLICES)
+        self._demand = {group.name: group.demand for group in problem.groups}
+        self._through: list[list[int]] = [[] for _ in problem.columns]
+        for p, path in enumerate(problem.paths):
+            for i in path.columns:
+                self._through[i].append(p)
         self._limits = {
             item.node: item.count if self._keeps("inventory", item.node) else 100_000 for item in problem.inventory
         }
@@ -105,12 +112,12 @@ class _Model:
         return held if "goodput" in self.problem.goals else min(held, self._useful(index))
 
     def _useful(self, index: int) -> int:
-        """Replicas that carry the whole demand of the column's group, and the transfers of its slowest path."""
+        """Replicas that carry all that may pass through the column, at the transfers of its slowest paths."""
         column, bounds = self.problem.columns[index], self.problem.bounds
-        demand = Fraction(self.problem.group(column.group).demand)
-        carrying = demand / Fraction(column.capacity) / (1 - Fraction(bounds.headroom))
-        slowest = max((self.problem.paths[p].link_s for p in self._through(index)), default=0.0)
-        moving = demand * Fraction(slowest) / column.gpus
+        paths = [self.problem.paths[p] for p in self._through[index]]
+        slowest = {path.group: max(p.link_s for p in paths if p.group == path.group) for path in paths}
+        carrying = sum(self._demand[g] / column.carries(g) for g in slowest) / (1 - bounds.headroom)
+        moving = sum(self._demand[g] * link_s for g, link_s in slowest.items()) / column.gpus
         # One more: weights and slices are rounded up.
         return max(_ceil(carrying), _ceil(moving), bounds.min_replicas) + 1
 
@@ -119,7 +126,7 @@ class _Model:
         if "goodput" not in self.problem.goals:
             return self.per_class
         factors = [
-            self.most[i] * column.capacity / self.problem.group(column.group).demand
+            self.most[i] * max(column.carries(g) / self._demand[g] for g in (column.group, *dict(column.others)))
             for i, column in enumerate(self.problem.columns)
         ]
         return max(self.per_class, min(10_000_000, math.floor(sum(factors) * self.per_class)))
@@ -134,18 +141,14 @@ class _Model:
                 ]
                 self.model.add(sum(served) == self.total)
 
-    def _weight(self, index: int) -> int:
-        """Load units that one slice puts on column `index`, times slices per class; rounded up."""
-        column = self.problem.columns[index]
-        return _ceil(UNIT * Fraction(self.problem.group(column.group).demand) / Fraction(column.capacity))
-
-    def _through(self, index: int) -> list[int]:
-        return [i for i, path in enumerate(self.problem.paths) if index in path.columns]
+    def _weight(self, index: int, group: str) -> int:
+        """Load units that one slice of a group puts on column `index`, times slices per class; rounded up."""
+        return _ceil(UNIT * Fraction(self._demand[group]) / Fraction(self.problem.columns[index].carries(group)))
 
     def _load(self) -> None:
-        usable = math.floor(UNIT * (1 - Fraction(self.problem.bounds.headroom)))
+        usable = _floor(UNIT * (1 - self.problem.bounds.headroom))
         for i in range(len(self.problem.columns)):
-            taken = sum(self._weight(i) * self.z[path] for path in self._through(i))
+            taken = sum(self._weight(i, self.problem.paths[p].group) * self.z[p] for p in self._through[i])
             self.model.add(taken <= self.per_class * usable * self.n[i])
             self.model.add(self.n[i] <= self.most[i] * self.on[i])
             self.model.add(taken >= self.on[i])
@@ -155,18 +158,19 @@ class _Model:
     def _links(self) -> None:
         """The transfers of a column's paths take at most the link time that its accelerators have."""
         for i, column in enumerate(self.problem.columns):
-            moving = [p for p in self._through(i) if self.problem.paths[p].link_s > 0]
+            moving = [p for p in self._through[i] if self.problem.paths[p].link_s > 0]
             if moving:
                 self.model.add(sum(self._link_weight(self.problem.paths[p]) * self.z[p] for p in moving)
                                <= self.per_class * UNIT * column.gpus * self.n[i])  # fmt: skip
 
     def _link_weight(self, path: Path) -> int:
-        return _ceil(UNIT * Fraction(path.link_s) * Fraction(self.problem.group(path.group).demand))
+        return _ceil(UNIT * Fraction(path.link_s) * Fraction(self._demand[path.group]))
 
     def _one_way_on(self) -> None:
         """A prefill column hands over to one decode column: behind an edge the simulator splits by replicas."""
         for i in range(len(self.problem.columns)):
-            onward = [p for p, path in enumerate(self.problem.paths) if len(path.columns) > 1 and path.columns[0] == i]
+            paths = ((p, self.problem.paths[p].columns) for p in self._through[i])
+            onward = [p for p, columns in paths if len(columns) > 1 and columns[0] == i]
             if len(onward) > 1:
                 taken = [self.model.new_bool_var(f"way{p}") for p in onward]
                 for p, literal in zip(onward, taken, strict=True):
@@ -210,7 +214,7 @@ class _Model:
         )
         for kind, limit, scale in rows:
             if limit is not None and self._keeps(kind):
-                self.model.add(self.expression(kind) <= math.floor(limit * scale))
+                self.model.add(self.expression(kind) <= _floor(limit * scale))
 
     def _cardinality(self) -> None:
         if self.problem.bounds.max_pools is not None and self._keeps("max_pools"):
@@ -268,10 +272,9 @@ class _Model:
 
     def _added(self, path: Path, per_watt: dict[str, float]) -> int:
         """What one slice adds above idle on the columns of its path."""
-        demand = self.problem.group(path.group).demand
         columns = [self.problem.columns[i] for i in path.columns]
-        per_slice = demand / self.per_class
-        return _ceil(sum((c.busy_w - c.idle_w) * per_slice / c.capacity * per_watt[c.node] for c in columns))
+        per_slice = self._demand[path.group] / self.per_class
+        return _ceil(sum((c.busy_w - c.idle_w) * per_slice / c.carries(path.group) * per_watt[c.node] for c in columns))
 
     def _unique(self) -> Any:
         """Weights drawn from the names, so that no two selections tie in practice and order of columns is no matter."""
@@ -289,7 +292,7 @@ class _Model:
             return None
         value, bound, optimal = found
         self.model.add(expression <= value)
-        return value * natural, bound * natural, optimal
+        return value / natural, bound / natural, optimal
 
     def minimum(self, expression: Any) -> tuple[int, int, bool] | None:
         """(value, bound, proven) of an integer expression; None when nothing is feasible."""
@@ -324,10 +327,10 @@ class _Model:
 
     def _scale(self, goal: str) -> float:
         if goal.startswith("usd"):
-            return 1 / UNIT
+            return UNIT
         if goal == "goodput":
-            return -1 / self.per_class
-        return 1 / MILLI if goal in ("power_w", "joules_per_token") else 1.0
+            return -self.per_class
+        return MILLI if goal in ("power_w", "joules_per_token") else 1.0
 
     def selection(self, reached: tuple[Reached, ...], proven: bool) -> Selection:
         value = self._last.value
@@ -391,7 +394,12 @@ def _least(problem: Problem, kind: str, subject: str, without: frozenset[tuple[s
 
 
 def _ceil(value: float | Fraction) -> int:
-    return math.ceil(value)
+    """Rounded up, but not for the noise of binary floats: 3.11 USD are 3,110,000 micro-dollars, not one more."""
+    return math.ceil(Fraction(value) * (1 - NOISE))
+
+
+def _floor(value: float | Fraction) -> int:
+    return math.floor(Fraction(value) * (1 + NOISE))
 
 
 def _whole(bound: float) -> int:
