@@ -91,6 +91,7 @@ class Sample:
     case: Case
     measured: dict[str, float]
     ids: list[str]
+    engine_version: str
 
 
 def main() -> int:
@@ -98,6 +99,9 @@ def main() -> int:
     table = [cells for _, cells in read_rows(options.table)]
     everything = samples(table)
     print(f"{len(table)} rows, {len(everything)} configurations", flush=True)
+    if options.closed:
+        wanted = {cells["id"] for cells in table if closed_loop(cells)}
+        everything = [s for s in everything if s.ids[0] in wanted]
     fitted = [s for s in thinned(everything, options.sample) if usable(s)]
     fit = Fit(fitted, options.jobs)
     for round_ in range(options.rounds):
@@ -120,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out-of-fold", type=Path, help="predictions by scalars that never saw the row's group")
+    parser.add_argument("--closed", action="store_true", help="only closed loops of vllm, sglang and trtllm")
     parser.add_argument("--write", action="store_true", help="write the numbers into planner/engines/profiles")
     return parser.parse_args()
 
@@ -149,7 +154,8 @@ def _sample(rows: Sequence[Cells]) -> Sample | None:
     measured = {m: float(np.median(v)) for m, v in values.items() if v}
     cell = (case.profile.engine, case.profile.name, family_of(case.accelerator))
     model, gpu = case.model.name, case.accelerator.name
-    return Sample(rows[0].get("group", row.id), f"{model}|{gpu}", gpu, cell, case, measured, [r["id"] for r in rows])
+    return Sample(rows[0].get("group", row.id), f"{model}|{gpu}", gpu, cell, case, measured, [r["id"] for r in rows],
+                  row.engine_version)  # fmt: skip
 
 
 @cache
@@ -167,7 +173,7 @@ def usable(sample: Sample) -> bool:
 
 def _suspect(sample: Sample) -> bool:
     """Aggregated runs out of disaggregated images contradict their own neighbours (TPOT x 5 from 1 to 2 in flight)."""
-    return sample.group.startswith("aic-silicon|qwen3-32b|") and sample.gpu.startswith(("gb200", "b200"))
+    return sample.group.startswith("aic-silicon|") and "dynamo" in sample.engine_version
 
 
 def thinned(everything: Sequence[Sample], most: int) -> list[Sample]:
@@ -210,9 +216,10 @@ class Fit:
         """Residuals log(predicted/measured) and their slopes by every scalar, at the present values."""
         work = [(s.case, self.values(s.cell), tuple(s.measured)) for s in self.data]
         found = list(_map(_slopes, work, self.jobs))
-        logs = [np.log([s.measured[m] for m in s.measured]) for s in self.data]
-        self.residuals = [base - log for (base, _), log in zip(found, logs, strict=True)]
-        self.slopes = [slope for _, slope in found]
+        kept = [(s, f) for s, f in zip(self.data, found, strict=True) if f is not None]
+        self.data = [s for s, _ in kept]
+        self.residuals = [f[0] - np.log(list(s.measured.values())) for s, f in kept]
+        self.slopes = [f[1] for _, f in kept]
 
     def round(self) -> float:
         self.linearise()
@@ -251,9 +258,12 @@ def group_weights(data: Sequence[Sample], kept: Sequence[bool]) -> list[float]:
     return [1.0 / sizes[s.group] if keep else 0.0 for s, keep in zip(data, kept, strict=True)]
 
 
-def _slopes(work: tuple[Case, dict[str, float], tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(work: tuple[Case, dict[str, float], tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray] | None:
     case, values, metrics = work
-    base = _logs(case, values, metrics)
+    try:
+        base = _logs(case, values, metrics)
+    except Refusal:
+        return None
     slope = np.zeros((len(metrics), len(SCALARS)))
     for j, scalar in enumerate(SCALARS):
         if scalar.name.startswith("moe") and not case.model.is_moe:

@@ -23,7 +23,7 @@ WAVES = 10
 SIMULATED_WAVES, SIMULATED_REQUESTS = 4, 600
 # Open loops and jobs whose length is not published are taken as long ones, of which the middle is what counts.
 OPEN_LOOP_S, OPEN_LOOP_REQUESTS, OFFLINE_REQUESTS, MOST_REQUESTS = 200.0, 1500, 1000, 6000
-OFFLINE_REQUESTS_PER_GPU = 1500
+OFFLINE_REQUESTS_PER_GPU = 1000
 
 # Mean prompt tokens of data sets whose runs do not publish them.
 # OpenOrca: 294 Llama tokens (MLPerf Inference v4.0 description of llama2-70b); the mix with GSM8K and MBXP is of the
