@@ -116,6 +116,7 @@ def _price_stage(
         window_tokens=_window(prefill_work),
         source=price.source,
         rel_error=profile.rel_error,
+        graph_tokens=max(profile.graph_sizes, default=0) if profile.graphs_hold_prompts else 0,
     )
 
 
@@ -147,10 +148,11 @@ def _affine(op: DecodeAttention, seqs: Floats, price: Estimator, hardware: Hardw
 
 def _linear_s(work: StageWork, price: Estimator, moe_factor: float = 1.0) -> Floats:
     """Token-proportional operators and messages of a stage, [tokens]."""
-    total = sum((price.gemm(op) * op.count for op in work.gemms), start=np.float64(0.0))
-    total = total + sum(price.moe(op) * op.count for op in work.moes) * moe_factor
-    total = total + sum(price.elementwise(op) * op.count for op in work.passes)
-    return np.asarray(total + sum(price.collective(op) * op.count for op in work.messages))
+    parts = [price.gemm(op) * op.count for op in work.gemms]
+    parts += [price.moe(op) * op.count * moe_factor for op in work.moes]
+    parts += [price.elementwise(op) * op.count for op in work.passes]
+    parts += [price.collective(op) * op.count for op in work.messages]
+    return np.asarray(sum(parts))
 
 
 def _prefill_tokens(tokens: Floats, pool: Pool) -> Tokens:

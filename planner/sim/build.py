@@ -124,7 +124,8 @@ def fill_prices(row: Any, kind: Replica) -> None:
     row["linear_points"], row["linear_stride"] = max(len(cost.linear_s), 2), cost.linear_stride
     row["pair_s"], row["window_pair_s"] = cost.pair_s, cost.window_pair_s
     row["context_s"], row["chunk_s"] = cost.context_s, cost.chunk_s
-    row["prefill_floor_s"], row["window"] = cost.prefill_floor_s, cost.window_tokens
+    row["prefill_floor_s"], row["graph_tokens"] = cost.prefill_floor_s, cost.graph_tokens
+    row["window"] = cost.window_tokens
 
 
 def price_tables(kinds: Sequence[Replica]) -> dict[str, NDArray[Any]]:

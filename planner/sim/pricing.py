@@ -87,7 +87,8 @@ def price(s: State, r: int, slot: int) -> float:
     attention = pool.pair_s * flight.pairs + pool.window_pair_s * flight.window_pairs
     attention += pool.context_s * flight.cached + pool.chunk_s * flight.chunks
     step += linear_s(s, p, n + flight.chunk_tokens) - linear_s(s, p, n) + attention / min(pool.dp, flight.chunks)
-    return float(max(step, pool.prefill_floor_s))
+    captured = n + flight.chunk_tokens <= pool.graph_tokens
+    return float(step if captured else max(step, pool.prefill_floor_s))
 
 
 def table_price(s: State, r: int, slot: int) -> float:

@@ -121,6 +121,7 @@ POOL = np.dtype(
         ("context_s", "f8"),
         ("chunk_s", "f8"),
         ("prefill_floor_s", "f8"),
+        ("graph_tokens", "i8"),  # the floor holds for steps of more tokens
         ("window", "i8"),
         ("bucket", "i8"),  # of a TableCost, with the next three
         ("several", "f8"),

@@ -52,7 +52,7 @@ class Multipliers(Frozen):
     prefill: float = Field(1.0, ge=0.5)
     """Scales the prefill share of a mixed step only, never the decode part."""
     moe_prefill: float = Field(1.0, ge=0.5)
-    """Scales the routed experts of that share once more: grouped products of prompts run far below decode efficiency."""
+    """Scales the routed experts of that share once more: grouped products of prompts run below decode efficiency."""
 
 
 class MemoryRule(Frozen):
@@ -98,6 +98,8 @@ class EngineProfile(Sourced):
     block_tokens: PositiveInt = 16
     limits_per_dp_rank: bool = True
     graph_sizes: tuple[PositiveInt, ...] = ()
+    graphs_hold_prompts: bool = False
+    """Steps with prompts run captured graphs too, up to the largest size (piecewise graphs of vLLM V1)."""
     kernels_like: str = ""
     """Engine whose fitted operator forms are nearest; empty = none fit this engine's kernels."""
     kv_for_fp8_weights: Literal["", "fp8"] = ""

@@ -8,7 +8,7 @@ pairs_j = q_j s_j + q_j (q_j + 1) / 2, and wpairs_j the same sum with each query
     prefill = linear_s(T) - linear_s(n) + pair_s * sum pairs + window_pair_s * sum wpairs
               + context_s * sum s_j + chunk_s * (number of chunks)
     step    = decode                                       without chunks
-    step    = max(decode + prefill, prefill_floor_s)       with chunks
+    step    = max(decode + prefill, prefill_floor_s)       with chunks; without the floor up to T = graph_tokens
 
 linear_s(t) interpolates linearly in `linear_s`, sampled every `linear_stride` tokens from 0. decode_s[0] is the
 overhead of a step that decodes nothing.
@@ -31,6 +31,7 @@ class StepCost:
     decode_s, decode_context_s, decode_window_s: [max_seqs + 1], by number of decode sequences.
     linear_s: [m], token-proportional time at 0, stride, 2 stride, ...; covers max_tokens_per_step + max_seqs.
     window_tokens: 0 when no layer has a window. rel_error: relative half-width of the 80 % interval of a step.
+    graph_tokens: largest step with chunks that runs captured graphs, so that the host is no limit; 0 = none does.
     """
 
     decode_s: Floats
@@ -46,6 +47,7 @@ class StepCost:
     window_tokens: int
     source: str
     rel_error: float
+    graph_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
