@@ -66,7 +66,9 @@ def routed(cut: Cut, ffn: MoeFfn, tokens: Floats, count: float, coverage: Covera
     kind = cut.formats.experts
     inner = ffn.inner / cut.expert_tp
     shared = ffn.shared_inner / cut.degrees.tp / inner if fused_shared(cut, ffn) else 0.0
-    touched = shared + hottest(distinct_experts(ffn, tokens, coverage, phase) / cut.degrees.ep, ffn.experts, cut.degrees.ep)
+    touched = shared + hottest(
+        distinct_experts(ffn, tokens, coverage, phase) / cut.degrees.ep, ffn.experts, cut.degrees.ep
+    )
     return Moe(
         tokens=tokens, touched=touched, top_k=ffn.top_k, experts=ffn.experts, ep=cut.degrees.ep,
         expert_tp=cut.expert_tp, width=ffn.latent or cut.hidden, inner=inner,
