@@ -210,10 +210,11 @@ def kv_dtype(row: Row, profile: EngineProfile) -> KvDtype:
 
 
 def max_seqs(profile: EngineProfile, client: Client, share: float) -> int:
-    """Benchmarks raise the limit to the concurrency they ask for; open loops and jobs keep the engine's default."""
-    if client.kind in ("concurrency", "static_batch"):
-        return max(1, round(client.concurrency * share))
-    return profile.max_seqs
+    """Recipes raise the limit to the concurrency they ask for; data-set runs, open loops and jobs keep the default."""
+    asked = max(1, round(client.concurrency * share))
+    if client.kind not in ("concurrency", "static_batch"):
+        return profile.max_seqs
+    return min(asked, profile.max_seqs) if client.input_shape == "dataset" and not client.steady else asked
 
 
 def _length_doubts(row: Row) -> tuple[str, ...]:

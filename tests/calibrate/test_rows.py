@@ -20,7 +20,7 @@ def test_a_row_is_read_with_its_types() -> None:
 
 def test_measured_values_cannot_reach_a_row() -> None:
     cells = dict(zip(HEADER.split(","), LINE.split(","), strict=True))
-    assert parse_row(cells | {m: "1" for m in METRICS}) == parse_row(cells | {m: "" for m in METRICS})
+    assert parse_row(cells | dict.fromkeys(METRICS, "1")) == parse_row(cells | dict.fromkeys(METRICS, ""))
 
 
 @pytest.mark.parametrize(

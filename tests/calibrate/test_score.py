@@ -11,7 +11,14 @@ TRUTH = [
     {"id": "4", "group": "b", "engine": "y", "ttft_mean_ms": "200", "out_tok_s": "5"},
 ]
 PREDICTED = [
-    {"id": "1", "status": "ok", "ttft_p50_ms": "110", "ttft_p50_ms_lo": "90", "ttft_p50_ms_hi": "120", "out_tok_s": "10"},
+    {
+        "id": "1",
+        "status": "ok",
+        "ttft_p50_ms": "110",
+        "ttft_p50_ms_lo": "90",
+        "ttft_p50_ms_hi": "120",
+        "out_tok_s": "10",
+    },
     {"id": "2", "status": "ok", "ttft_mean_ms": "130", "ttft_p50_ms": "0", "out_tok_s": "8"},
     {"id": "3", "status": "ok", "ttft_mean_ms": "100", "out_tok_s": "1"},
     {"id": "4", "status": "infeasible", "ttft_mean_ms": "200", "out_tok_s": "5"},

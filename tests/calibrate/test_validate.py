@@ -49,7 +49,9 @@ def write(path: Path, rows: dict[str, dict[str, str]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMN_NAMES, restval="")
         writer.writeheader()
-        writer.writerows(cells | {"id": name, "group": f"test|{cells['model']}|{cells['gpu']}"} for name, cells in rows.items())
+        writer.writerows(
+            cells | {"id": name, "group": f"test|{cells['model']}|{cells['gpu']}"} for name, cells in rows.items()
+        )
     return path
 
 
@@ -64,7 +66,12 @@ def test_every_row_is_answered(table: Path, tmp_path: Path) -> None:
     found = answers(out)
     assert list(found) == list(ROWS)
     refused = {name: line["status"] for name, line in found.items() if line["status"] != "ok"}
-    assert refused == {"no-gpu": "unsupported", "no-format": "unsupported", "too-large": "infeasible", "garbled": "error"}
+    assert refused == {
+        "no-gpu": "unsupported",
+        "no-format": "unsupported",
+        "too-large": "infeasible",
+        "garbled": "error",
+    }
     assert "did you mean" in found["no-gpu"]["reason"]
     assert "GB" in found["too-large"]["reason"]
     assert found["garbled"]["reason"].startswith("tp:")
@@ -92,7 +99,9 @@ def test_alike_rows_and_any_number_of_jobs_give_the_same_bytes(table: Path, tmp_
     validate(table, two, jobs=2)
     assert one.read_bytes() == two.read_bytes()
     found = answers(one)
-    assert {k: v for k, v in found["closed"].items() if k != "id"} == {k: v for k, v in found["alike"].items() if k != "id"}
+    assert {k: v for k, v in found["closed"].items() if k != "id"} == {
+        k: v for k, v in found["alike"].items() if k != "id"
+    }
 
 
 def test_an_interrupted_run_goes_on(table: Path, tmp_path: Path) -> None:
