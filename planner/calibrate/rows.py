@@ -21,6 +21,9 @@ METRICS = (
     "tpot_p99_ms", "e2e_mean_ms", "power_w_per_gpu", "energy_j_per_out_tok",
 )  # fmt: skip
 REQUIRED = ("id", "gpu", "model")
+LARGEST = {"load_value": 1e5, "num_gpus": 1e5, "num_requests": 1e7}
+"""More than this is a slip of the pen, and would be simulated for hours; other numbers end at LARGEST_NUMBER."""
+LARGEST_NUMBER = 1e8
 _KNOWN = (*REQUIRED, "num_gpus", "weight_dtype", "kv_dtype", "engine", "engine_version", "mode", "tp", "pp", "ep", "dp",
           "isl_mean", "osl_mean", "length_dist", "load_kind", "load_value", "num_requests", "spec_decode")  # fmt: skip
 
@@ -143,6 +146,8 @@ def _number(cells: Mapping[str, str], name: str) -> float:
         raise ValueError(f"{name}: {text!r} is not a number") from error
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}: {text!r} must be a finite number, not negative")
+    if value > LARGEST.get(name, LARGEST_NUMBER):
+        raise ValueError(f"{name}: {text} exceeds {LARGEST.get(name, LARGEST_NUMBER):g}")
     return value
 
 

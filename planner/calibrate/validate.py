@@ -120,8 +120,8 @@ def answer(cells: Cells, catalog: Catalog) -> Cells:
         return {"status": refusal.status, "reason": refusal.reason}
     except BadInput as error:
         return {"status": "unsupported", "reason": "; ".join(str(p) for p in error.problems)}
-    except ValueError as error:
-        return {"status": "error", "reason": str(error)}
+    except (ValueError, ArithmeticError, LookupError) as error:  # a row that no rule foresaw must not stop the others
+        return {"status": "error", "reason": str(error) or type(error).__name__}
     metrics = {name: f"{value:.6g}" for name, value in prediction.items()}
     doubts = "; ".join((case.profile.name, *case.doubts))
     return {"status": "ok", "reason": "", **metrics, "source": doubts}

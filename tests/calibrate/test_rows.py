@@ -24,7 +24,8 @@ def test_measured_values_cannot_reach_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "text"), [("tp", "two"), ("tp", "1.5"), ("isl_mean", "-3"), ("load_value", "inf"), ("mode", "both")]
+    ("column", "text"),
+    [("tp", "two"), ("tp", "1.5"), ("isl_mean", "-3"), ("load_value", "inf"), ("load_value", "1e9"), ("mode", "both")],
 )
 def test_a_value_that_cannot_be_read_names_its_column(column: str, text: str) -> None:
     cells = dict(zip(HEADER.split(","), LINE.split(","), strict=True)) | {column: text}
