@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from planner.errors import Infeasible, StoppedAtLimit
 from planner.search.columns import deployment_of, problem_of
-from planner.search.confirm import Seen, watch
+from planner.search.confirm import Seen, watch, watch_worst
 from planner.search.evaluate import Evaluated, Evaluation, Progress
-from planner.search.explain import no_columns, no_mix, no_rounds
+from planner.search.explain import insured, no_columns, no_mix, no_rounds
 from planner.search.problem import Conflict, Problem, Selection
 from planner.search.select import select
 from planner.search.setting import Setting
@@ -41,11 +41,11 @@ def choose(evaluation: Evaluation, setting: Setting, progress: Progress) -> Choi
     if missing := no_columns(setting, evaluation):
         if evaluation.left_out:
             raise StoppedAtLimit(f"no plan yet: {evaluation.left_out} candidates were not evaluated in the time given")
-        raise Infeasible(*missing)
+        raise Infeasible(*missing, *insured(setting))
     columns = evaluation.columns
     found = settle(setting, columns, problem_of(setting, columns), progress)
     if isinstance(found, Conflict):
-        raise Infeasible(*no_mix(setting, evaluation, found))
+        raise Infeasible(*no_mix(setting, evaluation, found), *insured(setting))
     return found
 
 
@@ -59,12 +59,13 @@ def settle(setting: Setting, columns: tuple[Evaluated, ...], problem: Problem, p
             return selection
         deployment = deployment_of(setting, columns, problem, selection)
         seen = watch(setting, deployment, factor=selection.factor)
-        broken = {name for one in seen for name in one.failed}
+        judged = (*seen, *watch_worst(setting, deployment, factor=selection.factor))
+        broken = {name for one in judged for name in one.failed}
         if not broken:
             progress(number, number, "choosing")
             return Choice(problem, selection, deployment, seen, number, tuple(cuts))
         step = min(FIRST_CUT * 2 ** (number - 1), LAST_CUT)
-        blamed = list(_blamed(columns, problem, selection, seen))
+        blamed = list(_blamed(columns, problem, selection, judged))
         cuts += [_in_words(columns[i], selection, broken) for i in blamed]
         problem = _cut(problem, selection, blamed, step)
     raise Infeasible(*no_rounds(MOST_ROUNDS, tuple(cuts)))

@@ -96,6 +96,17 @@ def watch(setting: Setting, deployment: Deployment, *, factor: float = 1.0, slow
     return tuple(_watch(setting, part, factor, slower) for part in parts(setting, deployment))
 
 
+def watch_worst(setting: Setting, deployment: Deployment, *, factor: float = 1.0) -> tuple[Seen, ...]:
+    """The parts as slow as the scenario asks promises to survive; nothing when they need only hold as expected."""
+    slower = setting.slowdown(rel_error_of(setting, deployment))
+    return watch(setting, deployment, factor=factor, slower=slower) if slower != 1.0 else ()
+
+
+def rel_error_of(setting: Setting, deployment: Deployment) -> float:
+    """The largest error of a step's price in any pool."""
+    return max(replica_of(setting, pool).cost.rel_error for pool in deployment.pools)
+
+
 def _watch(setting: Setting, part: Part, factor: float, slower: float) -> Seen:
     replicas = {pool.name: slowed(replica_of(setting, pool), slower) for pool in part.deployment.pools}
     requests = _requests(setting, part, replicas, factor)

@@ -241,6 +241,6 @@ def _with_power(setting: Setting, t: Trial, draws: Draws, one: Evaluated, rate: 
     """Power is not linear in load (a half-full decode pool is busy all the time), so the line to full load goes through
     the point at which the column would work."""
     requests = draws.first(setting.scenario.search.requests_per_probe)
-    watts, busy = board_watts(t, observe(t, at_rate(requests, t.load.demand or 1.0, rate)))
+    watts, busy = board_watts(t, observe(t.as_priced, at_rate(requests, t.load.demand or 1.0, rate)))
     load, idle_w = rate / one.capacity, resting_watts(t)
     return replace(one, accelerators_w=idle_w + (watts - idle_w) / load, busy=busy / load)

@@ -32,6 +32,13 @@ def no_columns(setting: Setting, evaluation: Evaluation) -> list[Problem]:
     return problems
 
 
+def insured(setting: Setting) -> Iterator[Problem]:
+    """That the scenario asks for more than the expected; the numbers of other reasons include it."""
+    if setting.scenario.limits.hold_at == "pessimistic":
+        what = "limits.hold_at: pessimistic - every step is taken to last longer by the error of its price"
+        yield Problem(what, hint="plan with `hold_at: expected` to see what holds without that insurance")
+
+
 def _names(load: Load) -> tuple[str, ...]:
     return tuple(one.name for one in load.classes)
 

@@ -14,6 +14,7 @@ import numpy as np
 from planner.perf.hardware import Hardware
 from planner.perf.memory import memory_of
 from planner.perf.replica import build_replica
+from planner.search.confirm import slowed
 from planner.search.demand import Load
 from planner.search.place import home_link
 from planner.search.setting import Setting
@@ -32,7 +33,10 @@ MANY = 10**7
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A candidate alone under one load. slos: the promises this pool alone can break."""
+    """A candidate alone under one load. slos: the promises this pool alone can break.
+
+    replica: as slow as promises must survive; priced: as its steps are priced.
+    """
 
     candidate: Candidate
     load: Load
@@ -42,6 +46,12 @@ class Trial:
     slos: Mapping[str, Slo]
     router: str
     link_bytes_per_s: float
+    priced: Replica
+
+    @property
+    def as_priced(self) -> Trial:
+        """The same trial at the expected speed, for what is no promise (power)."""
+        return replace(self, replica=self.priced)
 
     def pool(self, replicas: int) -> Pool:
         return _pool(self, POOL, replicas)
@@ -102,7 +112,8 @@ def _trial(setting: Setting, candidate: Candidate, load: Load, like: Replica) ->
     replica = replace(like, max_tokens_per_step=candidate.max_tokens_per_step, kv_blocks=blocks)
     slos = {name: promises_of(slo, candidate.role) for name, slo in load.slos.items()}
     link = home_link(site).bandwidth_bytes_per_s * candidate.gpus
-    return Trial(candidate, load, model, site.hardware, replica, slos, setting.scenario.engine.router, link)
+    tried = slowed(replica, setting.slowdown(replica.cost.rel_error))
+    return Trial(candidate, load, model, site.hardware, tried, slos, setting.scenario.engine.router, link, replica)
 
 
 def promises_of(slo: Slo, role: str) -> Slo:

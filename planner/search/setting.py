@@ -65,6 +65,10 @@ class Setting:
     def seed(self) -> int:
         return self.scenario.search.seed
 
+    def slowdown(self, rel_error: float) -> float:
+        """By how much longer steps of this error may last with every promise still kept."""
+        return 1 + rel_error if self.scenario.limits.hold_at == "pessimistic" else 1.0
+
 
 def resolve(scenario: Scenario, catalog: Catalog, folder: Path) -> Setting:
     """Look up everything that the scenario names; BadInput when the catalog does not know it."""

@@ -18,6 +18,7 @@ from planner.units import BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, Us
 
 Goal = Literal["usd_per_hour", "usd_per_mtok", "joules_per_token", "gpus", "goodput"]
 Role = Literal["aggregated", "disaggregated"]
+Certainty = Literal["expected", "pessimistic"]
 
 
 class ServedModel(Frozen):
@@ -116,6 +117,8 @@ class Limits(Frozen):
     max_pools: PositiveInt | None = None
     headroom: Share = Field(0.0, ge=0, lt=1)
     """Share of capacity kept free."""
+    hold_at: Certainty = "expected"
+    """Whether promises must hold as predicted, or even if every step takes longer by its error (80 % interval)."""
 
 
 class Tolerances(Frozen):
