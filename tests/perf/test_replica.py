@@ -110,7 +110,7 @@ def test_decode_batches_round_up_to_captured_graphs(catalog: Catalog, replica_of
 
 def test_a_profile_with_new_numbers_is_a_copy(catalog: Catalog, replica_of: ReplicaOf, pool_of: PoolOf) -> None:
     profile, pool = catalog.engine("vllm"), pool_of("llama-3.1-8b")
-    faster = profile.multipliers.model_copy(update={"prefill": 2.0})
+    faster = profile.multipliers.model_copy(update={"prefill": 2.0 * profile.multipliers.prefill})
     slow = replica_of(pool, profile.model_copy(update={"multipliers": faster})).cost
     base = replica_of(pool, profile).cost
     assert slow.linear_s == pytest.approx(2 * base.linear_s)
