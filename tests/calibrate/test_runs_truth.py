@@ -1,20 +1,21 @@
 """Replays of real servers against what was measured there; needs the truth folder beside the repository.
 
-No constant of an engine was fitted on these runs. The limits stand just above what is reached, so a failure means that
-physics, simulator or profiles have lost accuracy.
+Three constants of vLLM 0.14 and newer (per_seq, request, admission lag) were chosen on the vLLM 0.15 and 0.19 runs, so
+these errors are in sample for them; nothing else was. The limits stand just above what is reached, so a failure means
+that physics, simulator or profiles have lost accuracy. The gaps between tokens are not held here: the records count the
+tokens again from text, which moves them by up to a fifth.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from planner.calibrate.runs import apex, blis, lss
 from planner.calibrate.runs.experiment import Experiment
-from planner.calibrate.runs.replay import predicted, replay
+from planner.calibrate.runs.replay import replay
 from planner.calibrate.runs.score import Point, median_ape, order, points_of, ratios, select
 from planner.calibrate.runs.setting import replica_of
 from planner.catalog import Catalog
@@ -35,14 +36,7 @@ def on_h100(catalog: Catalog) -> tuple[Experiment, ...]:
 
 @pytest.fixture(scope="module")
 def blis_points(on_h100: tuple[Experiment, ...], catalog: Catalog) -> list[Point]:
-    """After the first round a prompt adds at most 19 tokens to a step: it runs the graphs that vLLM has captured for
-    short steps, so the host's floor for prompts does not hold."""
-    found: list[Point] = []
-    for run in on_h100:
-        replica = replica_of(run, catalog)
-        replica = replace(replica, cost=replace(replica.cost, prefill_floor_s=0.0))
-        found += points_of(run, predicted(run, replica))
-    return found
+    return [point for run in on_h100 for point in points_of(run, replay(run, catalog))]
 
 
 def test_there_are_twenty_experiments(on_h100: tuple[Experiment, ...]) -> None:
@@ -50,9 +44,9 @@ def test_there_are_twenty_experiments(on_h100: tuple[Experiment, ...]) -> None:
     assert {run.settings.version for run in on_h100} == {"0.15.1"}
 
 
-@pytest.mark.parametrize(("metric", "limit"), [("e2e_mean_ms", 0.08), ("e2e_p99_ms", 0.092), ("pace_mean_ms", 0.08)])
+@pytest.mark.parametrize(("metric", "limit"), [("e2e_mean_ms", 0.07), ("e2e_p99_ms", 0.08), ("ttft_mean_ms", 0.06)])
 def test_open_loops_on_vllm_0_15(blis_points: list[Point], metric: str, limit: float) -> None:
-    """Medians over experiments; BLIS publishes 6.7, 9.2 and 7.1 % on its records after fitting to runs of this kind."""
+    """Medians over experiments; BLIS publishes 6.7, 9.2 and 17.6 % on its records after fitting to runs of this kind."""
     assert median_ape(select(blis_points, metric=metric, part="all")) <= limit
 
 
@@ -71,9 +65,9 @@ def test_a_saturated_trace_of_single_requests(catalog: Catalog) -> None:
     """300 requests through 128 seats: most of TTFT is queue, so it says whether the throughput is right."""
     (run,) = (run for run in lss.read(TRUTH, catalog) if run.pool.model == "llama-3.1-8b")
     errors = {point.metric: abs(point.error) for point in points_of(run, replay(run, catalog))}
-    assert errors["tpot_mean_ms"] <= 0.07
-    assert errors["e2e_mean_ms"] <= 0.09
-    assert errors["ttft_mean_ms"] <= 0.15
+    assert errors["tpot_mean_ms"] <= 0.03
+    assert errors["e2e_mean_ms"] <= 0.04
+    assert errors["ttft_mean_ms"] <= 0.05
 
 
 @pytest.fixture(scope="module")
