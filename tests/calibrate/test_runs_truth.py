@@ -46,7 +46,7 @@ def test_there_are_twenty_experiments(on_h100: tuple[Experiment, ...]) -> None:
 
 @pytest.mark.parametrize(("metric", "limit"), [("e2e_mean_ms", 0.07), ("e2e_p99_ms", 0.08), ("ttft_mean_ms", 0.06)])
 def test_open_loops_on_vllm_0_15(blis_points: list[Point], metric: str, limit: float) -> None:
-    """Medians over experiments; BLIS publishes 6.7, 9.2 and 17.6 % on its records after fitting to runs of this kind."""
+    """Medians over experiments; BLIS publishes 6.7, 9.2 and 17.6 % on its records after fitting to such runs."""
     assert median_ape(select(blis_points, metric=metric, part="all")) <= limit
 
 
