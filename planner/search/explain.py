@@ -62,12 +62,24 @@ def _unserved(setting: Setting, evaluation: Evaluation, load: Load) -> Iterator[
 def _nothing_legal(setting: Setting, evaluation: Evaluation, load: Load) -> Iterator[Problem]:
     """Every candidate was refused by a rule: say which; when it is memory, say what would hold the model."""
     refused = [one for one in evaluation.refused if one.candidate.model == load.model]
+    if not refused:
+        yield _nothing_meant(setting, load)
     counts = Counter(one.verdict.rule for one in refused)
     for rule, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
         reason = _mildest(refused, rule).verdict.reason
         yield Problem(f"{load.name}: {count} of {len(refused)} configurations refused by `{rule}`: {reason}")
     if "weights-fit" in counts or "kv-fits" in counts:
         yield from (_fewest(setting, load, site) for site in setting.sites.values())
+
+
+def _nothing_meant(setting: Setting, load: Load) -> Problem:
+    """The scenario's own `search` leaves no configuration to judge."""
+    if load.kind != "open" and "aggregated" not in setting.scenario.search.roles:
+        what = f"{load.name}: prefill apart from decode is planned for open arrivals only"
+        return Problem(what, hint="allow the role `aggregated`")
+    most = max(site.gpus for site in setting.sites.values())
+    what = f"{load.name}: what `search` allows has no replica that a fleet of {most} like accelerators could hold"
+    return Problem(what, hint="allow smaller tp, pp or dp")
 
 
 def _mildest(refused: list[Refused], rule: str) -> Refused:

@@ -98,3 +98,15 @@ def test_no_plan_for_the_pessimistic_end_says_that_it_was_asked_for(small: Small
 def test_only_known_ends_are_accepted() -> None:
     with pytest.raises(ValueError, match="expected' or 'pessimistic'"):
         Limits.model_validate({"hold_at": "optimistic"})
+
+
+def test_a_search_that_leaves_nothing_says_so(small: Small, tight: dict[str, Any]) -> None:
+    closed = {**tight["classes"][0], "arrivals": {"concurrency": 8}}
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"search": {**NARROW, "tp": [128]}}, "a fleet of 80 like accelerators"),
+        ({"search": {**NARROW, "roles": ["disaggregated"]}, "classes": [closed]}, "for open arrivals only"),
+    )
+    for changes, words in cases:
+        with pytest.raises(Infeasible) as caught:
+            planned(small(**{**tight, **changes}))
+        assert any(words in problem.what for problem in caught.value.problems), caught.value
