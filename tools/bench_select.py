@@ -1,4 +1,4 @@
-"""Time the solver of plans on made-up instances beside HiGHS on the same instances: seconds, objective, bound, gap.
+"""Time the solver of plans on made-up instances beside HiGHS: wall and CPU seconds, objective, bound, gap.
 
 Not a test: tests/search compares small instances with brute force. Every instance comes from its seed alone.
 
@@ -39,21 +39,22 @@ class Line:
     case: str
     solver: str
     seconds: float
+    cpu_s: float
     value: float
     bound: float
     note: str = ""
 
     def __str__(self) -> str:
         gap = abs(self.value - self.bound) / max(abs(self.value), abs(self.bound), 1e-12)
+        spent = f"{self.seconds:8.2f} {self.cpu_s:8.2f}"
         return (
-            f"{self.case:<20} {self.solver:<24} {self.seconds:8.2f} {self.value:12.4f} {self.bound:12.4f} "
-            f"{gap:8.3%}  {self.note}"
+            f"{self.case:<20} {self.solver:<24} {spent} {self.value:12.4f} {self.bound:12.4f} {gap:8.3%}  {self.note}"
         )
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """rates: requests per second of each bucket. maxput: requests per second of [bucket, GPU type] at the SLO, or 0."""
+    """rates: requests/s of each bucket. maxput: requests/s of [bucket, GPU type] at the SLO, or 0."""
 
     rates: NDArray[np.float64]
     maxput: NDArray[np.float64]
@@ -231,22 +232,23 @@ def _fleet_columns(
 
 
 def ours(case: str, problem: Problem) -> Line:
-    begun = time.perf_counter()
+    begun, cpu_s = time.perf_counter(), time.process_time()
     found = select(problem)
-    seconds = time.perf_counter() - begun
+    seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu_s
     if not isinstance(found, Selection):
-        return Line(case, "serveplan", seconds, math.nan, math.nan, "conflict")
+        return Line(case, "serveplan", seconds, cpu_s, math.nan, math.nan, "conflict")
     first, *others = found.reached
     note = f"{len(problem.columns)} columns, {len(problem.paths)} paths, proven {found.proven}, {len(found.used)} pools"
     note += "".join(f", {one.goal} {one.value:.0f} gap {one.gap:.2%}" for one in others)
-    return Line(case, "serveplan", seconds, first.value, first.bound, note)
+    return Line(case, "serveplan", seconds, cpu_s, first.value, first.bound, note)
 
 
 def peer(case: str, name: str, program: Program, cap_s: float) -> Line:
-    begun = time.perf_counter()
+    begun, cpu_s = time.perf_counter(), time.process_time()
     found = program.solve(cap_s)
-    seconds, value = time.perf_counter() - begun, math.nan if found.fun is None else found.fun
-    return Line(case, name, seconds, value, found.mip_dual_bound, f"{len(program.cost)} variables")
+    seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu_s
+    value = math.nan if found.fun is None else found.fun
+    return Line(case, name, seconds, cpu_s, value, found.mip_dual_bound, f"{len(program.cost)} variables")
 
 
 def run(cases: Iterable[str], seed: int, cap_s: float) -> Iterator[Line]:
@@ -271,7 +273,7 @@ def main() -> None:
     words.add_argument("--peer-seconds", type=float, default=60.0)
     words.add_argument("--no-peer", action="store_true")
     given = words.parse_args()
-    print(f"{'case':<20} {'solver':<24} {'seconds':>8} {'USD/h':>12} {'bound':>12} {'gap':>8}")
+    print(f"{'case':<20} {'solver':<24} {'seconds':>8} {'CPU s':>8} {'USD/h':>12} {'bound':>12} {'gap':>8}")
     for line in run(given.case or ("melange", "fleet"), given.seed, 0.0 if given.no_peer else given.peer_seconds):
         print(line, flush=True)
 

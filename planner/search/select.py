@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 SEED = 7
 QUICK: dict[str, Any] = {"num_workers": 1, "linearization_level": 2, "max_deterministic_time": 1.0}
+STEADY: dict[str, Any] = {"num_workers": 1, "max_deterministic_time": 4.0}
 THOROUGH: dict[str, Any] = {"num_workers": 4, "interleave_search": True, "max_deterministic_time": 6.0}
 """Worker counts are constants and never the cores of a machine; limits are deterministic, never wall time."""
+TIGHT_UP_TO = 1000
+"""Paths; the tight relaxation of QUICK is too large to be quick beyond."""
 UNIT = 1_000_000
 """Load of one full replica, and micro-dollars per dollar."""
 MILLI = 1000
@@ -37,7 +40,7 @@ def parameters() -> dict[str, Any]:
     """What the plan records about the solver."""
     return {
         "name": "CP-SAT", "ortools": version("ortools"), "random_seed": SEED,
-        "quick": dict(QUICK), "thorough": dict(THOROUGH),
+        "quick": dict(QUICK), "steady": dict(STEADY), "thorough": dict(THOROUGH),
     }  # fmt: skip
 
 
@@ -287,38 +290,44 @@ class _Model:
     def optimise(self, goal: str) -> tuple[float, float, bool] | None:
         """Minimise one goal, then hold it: (value, bound, proven) in natural units; None when nothing is feasible."""
         expression, natural = self.expression(goal), self._scale(goal)
-        found = self.minimum(expression)
+        found = self.minimum(expression, tie=goal.startswith("tie:"))
         if found is None:
             return None
         value, bound, optimal = found
         self.model.add(expression <= value)
         return value / natural, bound / natural, optimal
 
-    def minimum(self, expression: Any) -> tuple[int, int, bool] | None:
-        """(value, bound, proven) of an integer expression; None when nothing is feasible."""
+    def minimum(self, expression: Any, *, tie: bool = False) -> tuple[int, int, bool] | None:
+        """(value, bound, proven) of an integer expression; None when nothing is feasible.
+
+        One worker proves most fleets sooner than four, which must take turns to be deterministic; what it cannot prove,
+        four improve, but not a mere tie-break. Each stage starts from the best that is known.
+        """
         self.model.minimize(expression)
+        value, bound, optimal = None, -math.inf, False
+        for settings in self._stages(tie):
+            solver, status = self._solve(settings)
+            if status == self._cp.INFEASIBLE:
+                return None
+            bound, optimal = max(bound, solver.best_objective_bound), status == self._cp.OPTIMAL
+            if status in (self._cp.OPTIMAL, self._cp.FEASIBLE) and (value is None or solver.objective_value < value):
+                self._last, value = solver, round(solver.objective_value)
+            if optimal:
+                break
+        return None if value is None else (value, _whole(bound), optimal)
+
+    def _stages(self, tie: bool) -> Iterable[dict[str, Any]]:
+        quick = (QUICK,) if len(self.z) <= TIGHT_UP_TO else ()
+        return (*quick, STEADY) if tie else (*quick, STEADY, THOROUGH)
+
+    def _solve(self, settings: dict[str, Any]) -> tuple[cp_model.CpSolver, Any]:
         if self._last is not None:
             self._hint()
-        solver, status = self._solve(expression)
-        if status not in (self._cp.OPTIMAL, self._cp.FEASIBLE):
-            return None
-        self._last = solver
-        return round(solver.objective_value), _whole(solver.best_objective_bound), status == self._cp.OPTIMAL
-
-    def _solve(self, expression: Any) -> tuple[Any, Any]:
-        """One worker with a tight linear relaxation proves most fleets at once; what it cannot, four workers do."""
-        best: tuple[Any, Any] | None = None
-        for settings in (QUICK, THOROUGH):
-            solver = self._cp.CpSolver()
-            solver.parameters.random_seed = SEED
-            for name, value in settings.items():
-                setattr(solver.parameters, name, value)
-            status = solver.solve(self.model)
-            if status in (self._cp.OPTIMAL, self._cp.INFEASIBLE):
-                return solver, status
-            if status == self._cp.FEASIBLE and (best is None or solver.objective_value < best[0].objective_value):
-                best = solver, status
-        return best or (solver, status)
+        solver = self._cp.CpSolver()
+        solver.parameters.random_seed = SEED
+        for name, value in settings.items():
+            setattr(solver.parameters, name, value)
+        return solver, solver.solve(self.model)
 
     def _hint(self) -> None:
         self.model.clear_hints()  # type: ignore[no-untyped-call]
