@@ -147,7 +147,8 @@ def _number(cells: Mapping[str, str], name: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}: {text!r} must be a finite number, not negative")
     if value > LARGEST.get(name, LARGEST_NUMBER):
-        raise ValueError(f"{name}: {text} exceeds {LARGEST.get(name, LARGEST_NUMBER):g}")
+        most = LARGEST.get(name, LARGEST_NUMBER)
+        raise ValueError(f"{name}: {value:g} is more than any measured run had ({most:g})")
     return value
 
 
