@@ -39,7 +39,7 @@ def explain(
 ) -> None:
     """Explain a plan: why (from the file alone), what each promise costs, or why not something else.
 
-    costs and why-not plan again, and compare in the first goal; --time-limit holds for each of these plans.
+    costs and why-not plan again and compare in the first goal that differs; --time-limit holds for each fresh plan.
     """
     from planner.catalog import Catalog
     from planner.cli.output import print_json, print_text

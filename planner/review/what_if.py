@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import isclose
 from typing import Any, get_args
 
 from planner.errors import BadInput, Problem, did_you_mean
@@ -37,7 +38,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """What a variant changes in the first goal. value: None when no plan meets it, for the `reasons`."""
+    """What a variant changes in the first goal that differs. value: None when no plan meets it, for the `reasons`.
+
+    equal: more important goals, which do not differ.
+    """
 
     what: str
     goal: str
@@ -45,6 +49,7 @@ class Priced:
     value: float | None
     runs: str = ""
     reasons: tuple[str, ...] = ()
+    equal: tuple[str, ...] = ()
 
     @property
     def change(self) -> float | None:
@@ -63,16 +68,23 @@ class Priced:
         return f"{self.what}: {self._verdict(self.change)} - {self.runs}"
 
     def _verdict(self, change: float) -> str:
-        if abs(change) < 1e-6:
-            return f"no difference in {self.goal}"
+        if change == 0:
+            return "no difference"
         difference = in_unit(self.goal, abs((self.value or 0.0) - self.base))
-        return f"{difference} {'worse' if change > 0 else 'better'} ({abs(change):.0%})"
+        same = f"the same {', '.join(self.equal)}, " if self.equal else ""
+        return f"{same}{difference} {'worse' if change > 0 else 'better'} ({abs(change):.1%})"
 
 
 def priced(what: str, base: Plan, found: Plan) -> Priced:
     """The plan of a variant against the plan itself."""
-    ours, theirs = base.objectives[0], found.objectives[0]
-    return Priced(what, ours.goal, ours.value, theirs.value, runs(found))
+    pairs = list(zip(base.objectives, found.objectives, strict=True))
+    differing = (i for i, (ours, theirs) in enumerate(pairs) if not isclose(ours.value, theirs.value, rel_tol=1e-6))
+    if (index := next(differing, None)) is None:
+        first = base.objectives[0]
+        return Priced(what, first.goal, first.value, first.value, runs(found))
+    equal = tuple(ours.goal for ours, _ in pairs[:index])
+    ours, theirs = pairs[index]
+    return Priced(what, ours.goal, ours.value, theirs.value, runs(found), equal=equal)
 
 
 def impossible(what: str, base: Plan, problems: Iterable[Problem]) -> Priced:

@@ -82,10 +82,10 @@ def test_words_that_mean_nothing_are_refused_with_those_that_do(word: str) -> No
 @pytest.mark.parametrize(
     ("goal", "value", "verdict"),
     [
-        ("usd_per_hour", 20.0, "10 USD/h worse (100%)"),
-        ("usd_per_hour", 8.0, "2 USD/h better (20%)"),
-        ("usd_per_hour", 10.0, "no difference in usd_per_hour"),
-        ("goodput", 8.0, "2 requests/s worse (20%)"),
+        ("usd_per_hour", 20.0, "10 USD/h worse (100.0%)"),
+        ("usd_per_hour", 8.0, "2 USD/h better (20.0%)"),
+        ("usd_per_hour", 10.0, "no difference"),
+        ("goodput", 8.0, "2 requests/s worse (20.0%)"),
     ],
 )
 def test_prices_are_in_the_first_goal(goal: str, value: float, verdict: str) -> None:
@@ -93,6 +93,19 @@ def test_prices_are_in_the_first_goal(goal: str, value: float, verdict: str) -> 
     row = priced("tp2", ours, theirs)
     assert str(row).startswith(f"tp2: {verdict} - 2 x h100-tp1: ")
     assert row.as_dict()["change"] == row.change
+
+
+def test_the_second_goal_speaks_when_the_first_is_equal() -> None:
+    ours, theirs = (
+        tiny_plan(objectives=[
+            {"goal": "usd_per_hour", "value": 10.0, "bound": 10.0, "gap": 0.0},
+            {"goal": "joules_per_token", "value": joules, "bound": joules, "gap": 0.0},
+        ])
+        for joules in (0.5, 0.4)
+    )  # fmt: skip
+    row = priced("kv-fp8", ours, theirs)
+    assert str(row).startswith("kv-fp8: the same usd_per_hour, 0.1 J/token better (20.0%) - ")
+    assert (row.goal, row.equal) == ("joules_per_token", ("usd_per_hour",))
 
 
 def test_what_cannot_be_says_why() -> None:
