@@ -213,4 +213,3 @@ def _hop_s(model: Model, pool: Pool, hardware: Hardware) -> float:
     speed = hardware.nic if outside else hardware.link
     moved = pool.max_seqs / pool.parallelism.dp * model.hidden * 2.0 / pool.parallelism.tp
     return ((fabric.alpha_s if fabric else 0.0) or 10e-6) + moved / (0.9 * speed)
-

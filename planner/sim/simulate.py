@@ -147,9 +147,7 @@ def run_of(s: State, deployment: Deployment, requests: Requests) -> Run:
         preemptions=request["preemptions"].copy(),
         pool=request["pool"].copy(),
         replica=np.where(replica == NOBODY, NOBODY, replica - first[replica]),
-        decode_replica=np.where(
-            (last == NOBODY) | ((request["edge"] != NOBODY) & ~moved), NOBODY, last - first[last]
-        ),
+        decode_replica=np.where((last == NOBODY) | ((request["edge"] != NOBODY) & ~moved), NOBODY, last - first[last]),
         rejected=rejected,
         started=started,
         measured=(np.arange(n) >= clock["measured_from"]) & ~rejected,

@@ -55,8 +55,7 @@ def test_window_host_time_and_floor(world: Any) -> None:
 def test_lock_step_ranks_share_the_chunks(world: Any) -> None:
     """Attention of the chunks is divided by min(dp, chunks); tokens, priced by the tables, are not."""
     one, four = (
-        run(world, world.a_replica(dp=dp), world.some_requests(0.0, 300, 1, concurrency=0)).finish_s[0]
-        for dp in (1, 4)
+        run(world, world.a_replica(dp=dp), world.some_requests(0.0, 300, 1, concurrency=0)).finish_s[0] for dp in (1, 4)
     )
     assert one == four
     requests = world.some_requests(np.zeros(2), 300, 1)
