@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.11+: `make plan` and `make test`. Everything else is a variation.
 PYTHON ?= python3
 SCENARIO ?= scenarios/quickstart.yaml
+TRUTH ?= ../shared/truth
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -9,14 +10,15 @@ $(shell test ! -e $(VENV) || $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test lint types layers unit bench wheel clean
+.PHONY: help plan test lint types layers unit bench accuracy wheel clean
 
 help:
-	@echo "make plan    plan $(SCENARIO), print the plan, write plan.json"
-	@echo "make test    what CI runs: ruff, mypy, import-linter, pytest"
-	@echo "make bench   measure speed (help, simulator, planning)"
-	@echo "make wheel   build the wheel into dist/"
-	@echo "make clean   remove the environment and everything that was built"
+	@echo "make plan      plan $(SCENARIO), print the plan, write plan.json"
+	@echo "make test      what CI runs: ruff, mypy, import-linter, pytest"
+	@echo "make bench     measure speed (help, simulator, planning)"
+	@echo "make accuracy  score predictions on measured tables, write docs/accuracy.md"
+	@echo "make wheel     build the wheel into dist/"
+	@echo "make clean     remove the environment and everything that was built"
 
 plan: $(VENV)/.core
 	$(BIN)/python -m planner plan $(SCENARIO) -o plan.json
@@ -38,6 +40,15 @@ unit: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest -m bench -s -q
+
+# Needs the measured table, which is not part of this project; about ten minutes.
+accuracy: $(VENV)/.test
+	@mkdir -p build
+	$(BIN)/python -m planner validate $(TRUTH)/points_dev.csv.gz -o build/predictions.csv --quiet >/dev/null
+	$(BIN)/python tools/fit_profiles.py $(TRUTH)/points_dev.csv.gz --closed --sample 7 --score 12 --out-of-fold build/held_out.csv
+	$(BIN)/python tools/write_accuracy.py $(TRUTH)/points_dev.csv.gz build/predictions.csv --held-out build/held_out.csv \
+	  --peer "AIConfigurator 0.12=$(TRUTH)/aiconfigurator_predictions_dev.csv"
+	$(BIN)/python tools/score_runs.py $(TRUTH)/runs_dev
 
 wheel: $(VENV)/.test
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -2,13 +2,14 @@
 
     serveplan validate POINTS.csv.gz -o predictions.csv
     python tools/fit_profiles.py POINTS.csv.gz --closed --sample 7 --score 12 --out-of-fold held_out.csv
-    python tools/write_accuracy.py POINTS.csv.gz predictions.csv held_out.csv
+    python tools/write_accuracy.py POINTS.csv.gz predictions.csv --held-out held_out.csv --peer NAME=PEER.csv
 
 The measured table is not part of this project. Not part of the package.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from collections import Counter
@@ -49,7 +50,7 @@ NOTES = """## How to read this
 """
 
 
-def main(table: Path, predictions: Path, held_out: Path | None) -> None:
+def main(table: Path, predictions: Path, held_out: Path | None, peers: Sequence[tuple[str, Path]]) -> None:
     truth = [cells for _, cells in read_rows(table)]
     known = read(predictions)
     statuses = Counter(line["status"] for line in known)
@@ -59,6 +60,8 @@ def main(table: Path, predictions: Path, held_out: Path | None) -> None:
     parts.append(section("In sample", truth, known))
     if held_out:
         parts.append(section("Left out", truth, read(held_out), only=("closed loop", "dense", "mixture of experts")))
+    parts += [beside(name, truth, known, read(file)) for name, file in peers]
+    parts += [tail(truth, known)]
     parts += [by_dimension(truth, known, name) for name in ("engine", "load_kind", "gpu")]
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text("\n".join([*parts, NOTES]), encoding="utf-8")
@@ -77,6 +80,31 @@ def section(title: str, truth: Sequence[Cells], known: Sequence[Cells], only: Se
         found = scores([cells for cells in truth if chosen(cells)], known, ())
         lines += [line(name, score) for score in found if score.metric in HEADLINES]
     return "\n".join([*lines, ""])
+
+
+def beside(name: str, truth: Sequence[Cells], known: Sequence[Cells], theirs: Sequence[Cells]) -> str:
+    """Both tools on the rows that the other one answers."""
+    answered = {cells["id"] for cells in theirs if cells["status"] == "ok"}
+    rows = [cells for cells in truth if cells["id"] in answered and closed_loop(cells)]
+    asked = sum(closed_loop(cells) for cells in truth)
+    lines = [
+        f"## Beside {name}",
+        "",
+        f"On the {len(rows)} of {asked} closed-loop rows that it answers; ours in sample.",
+        "",
+    ]
+    lines += head("tool")
+    for tool, found in (("serveplan", known), (name, theirs)):
+        lines += [line(tool, score) for score in scores(rows, found, ()) if score.metric in HEADLINES[:3]]
+    return "\n".join([*lines, ""])
+
+
+def tail(truth: Sequence[Cells], known: Sequence[Cells]) -> str:
+    """Groups of the closed loops whose median error is above 30 %."""
+    found = scores([cells for cells in truth if closed_loop(cells)], known, ("group",))
+    missed = [s for s in found if s.slice != "all" and s.metric == "tpot_any_ms" and s.median_ape > 30]
+    rows = [line(s.slice.partition("=")[2].replace("|", ", "), s) for s in sorted(missed, key=lambda s: -s.median_ape)]
+    return "\n".join(["## Closed-loop groups missed by more than 30 %", "", *head("group"), *rows, ""])
 
 
 def by_dimension(truth: Sequence[Cells], known: Sequence[Cells], name: str) -> str:
@@ -118,4 +146,12 @@ SLICES: dict[str, Callable[[Cells], bool]] = {
 }
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("points", type=Path)
+    parser.add_argument("predictions", type=Path)
+    parser.add_argument("--held-out", type=Path)
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME=FILE", type=lambda text: text.split("=", 1)
+    )
+    asked = parser.parse_args()
+    main(asked.points, asked.predictions, asked.held_out, [(name, Path(file)) for name, file in asked.peer])
