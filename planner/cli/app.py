@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from planner import __version__
-from planner.cli import calibrate, catalog, check, diff, explain, init, merge, plan, report, schema, simulate, validate
+from planner.cli import (
+    calibrate,
+    catalog,
+    check,
+    diff,
+    explain,
+    export,
+    init,
+    merge,
+    plan,
+    report,
+    schema,
+    simulate,
+    validate,
+)
 
 HELP = """Plan how to serve AI models: what to run, on what, how many, at what cost, and how sure that is.
 
@@ -40,7 +54,7 @@ def root(
 
 for command in (
     plan.plan, merge.merge, simulate.simulate, validate.validate, calibrate.calibrate, report.report, diff.diff,
-    check.check, explain.explain, schema.schema, init.init,
+    check.check, explain.explain, export.export, schema.schema, init.init,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(catalog.app, name="catalog")

@@ -199,7 +199,7 @@ def _pool(
         kv_bytes_per_gpu=found.kv_bytes, kv_tokens=found.kv_tokens, utilisation=busy,
         kv_occupancy=run.mean_blocks_share,
         usd_per_hour=usd_per_hour(share) * part, watts=watts(share) * part, source=replica.cost.source,
-        rel_error=replica.cost.rel_error,
+        rel_error=replica.cost.rel_error, checkpoint=model.hf_id,
     )  # fmt: skip
 
 

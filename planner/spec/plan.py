@@ -70,6 +70,8 @@ class PoolPlan(Document):
     watts: float
     source: str
     rel_error: float
+    checkpoint: str = ""
+    """Hub id of the model; empty when the catalog names none."""
 
 
 class Bill(Document):
