@@ -40,6 +40,7 @@ unit: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest -m bench -s -q
+	$(BIN)/python tools/bench_sim.py
 
 # Needs the measured table, which is not part of this project; about ten minutes.
 accuracy: $(VENV)/.test
