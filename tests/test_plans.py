@@ -1,11 +1,13 @@
 """The scenarios that ship, planned again: topology and counts exactly, metrics within each scenario's tolerances."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from planner import check, plan, read_plan
+from planner.catalog import json_schema
 from planner.review import scenario_of
 
 ROOT = Path(__file__).parents[1]
@@ -30,3 +32,8 @@ def test_the_readme_shows_the_committed_plan() -> None:
 
     text = README.read_text(encoding="utf-8")
     assert text == shown(text), "run tools/refresh_plans.py quickstart"
+
+
+def test_the_schema_that_editors_read_is_the_one_of_this_version() -> None:
+    shipped = json.loads((ROOT / "scenarios" / "scenario.schema.json").read_text(encoding="utf-8"))
+    assert shipped == json_schema("scenario"), "run tools/refresh_plans.py"

@@ -1,4 +1,4 @@
-"""Plan every scenario that ships, write scenarios/plans/*.json, and show the quickstart in the README.
+"""Plan every scenario that ships, write scenarios/plans/*.json, the editors' schema and the plan in the README.
 
     python tools/refresh_plans.py [NAME...]
 
@@ -7,6 +7,7 @@ Run it when a change is meant to move plans; the difference it makes is reviewed
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -14,10 +15,12 @@ import time
 from pathlib import Path
 
 from planner import load_scenario, plan, read_plan, write_plan
+from planner.catalog import json_schema
 from planner.report.terminal import as_text
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS, PLANS, README = ROOT / "scenarios", ROOT / "scenarios" / "plans", ROOT / "README.md"
+SCHEMA = SCENARIOS / "scenario.schema.json"
 SHOWN = "quickstart"
 WIDTH = 100
 
@@ -39,6 +42,7 @@ def main() -> None:
     wanted = sys.argv[1:] or [file.stem for file in sorted(SCENARIOS.glob("*.yaml"))]
     for name in wanted:
         refresh(SCENARIOS / f"{name}.yaml")
+    SCHEMA.write_text(json.dumps(json_schema("scenario"), indent=1) + "\n", encoding="utf-8")
     README.write_text(shown(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
