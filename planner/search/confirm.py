@@ -83,7 +83,7 @@ def _part(setting: Setting, deployment: Deployment, pools: set[str]) -> Part:
         "edges": tuple(edge for edge in deployment.edges if edge.source in pools),
         "routes": routes,
     })  # fmt: skip
-    return Part(load_of(classes, setting.folder), kept)
+    return Part(load_of(classes, setting.folder, setting.presets), kept)
 
 
 def replica_of(setting: Setting, pool: Pool) -> Replica:

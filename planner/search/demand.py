@@ -6,7 +6,7 @@ give them one pool or several. A job and a closed loop stand alone. With profile
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,14 +54,18 @@ class Load:
         return self.traffic.draw(seed=seed, requests=requests, rate_scale=factor)
 
 
-def loads(scenario: Scenario, folder: Path) -> tuple[Load, ...]:
+Presets = Mapping[str, traffic.Preset]
+"""Presets by name that a user's catalog adds to the shipped ones."""
+
+
+def loads(scenario: Scenario, folder: Path, presets: Presets) -> tuple[Load, ...]:
     """All groups that may share a pool, in the order of the scenario's models and classes."""
-    return tuple(load for key in scenario.models for load in _of_model(scenario, key, folder))
+    return tuple(load for key in scenario.models for load in _of_model(scenario, key, folder, presets))
 
 
-def load_of(classes: tuple[RequestClass, ...], folder: Path) -> Load:
+def load_of(classes: tuple[RequestClass, ...], folder: Path, presets: Presets) -> Load:
     """One group."""
-    drawn = traffic.load(classes, folder).at_peak()
+    drawn = traffic.load(classes, folder, {**traffic.shipped(), **presets}).at_peak()
     offered = drawn.offered()
     kind: Kind = "closed" if offered[0].concurrency else "open" if _is_open(classes[0]) else "job"
     rates = [one.peak_per_s for one in offered if one.peak_per_s]
@@ -69,12 +73,12 @@ def load_of(classes: tuple[RequestClass, ...], folder: Path) -> Load:
     return Load("+".join(one.name for one in classes), classes[0].model, kind, classes, offered, drawn, demand)
 
 
-def _of_model(scenario: Scenario, key: str, folder: Path) -> Iterator[Load]:
+def _of_model(scenario: Scenario, key: str, folder: Path, presets: Presets) -> Iterator[Load]:
     mine = tuple(one for one in scenario.classes if one.model == key)
     together = tuple(one for one in mine if _is_open(one))
     if len(together) > 1:
-        yield load_of(together, folder)
-    yield from (load_of((one,), folder) for one in mine)
+        yield load_of(together, folder, presets)
+    yield from (load_of((one,), folder, presets) for one in mine)
 
 
 def _is_open(one: RequestClass) -> bool:

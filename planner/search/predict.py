@@ -69,7 +69,7 @@ def setting_of(
 ) -> Setting:
     """The scenario with its catalog entries; a resolved one brings its folder. `seed` replaces the scenario's own."""
     if isinstance(scenario, ResolvedScenario):
-        return setting_of(scenario.scenario, catalog, folder or scenario.folder, seed)
+        return setting_of(scenario.scenario, catalog or scenario.catalog, folder or scenario.folder, seed)
     if seed is not None:
         scenario = scenario.model_copy(update={"search": scenario.search.model_copy(update={"seed": seed})})
     return resolve(scenario, catalog or Catalog.open(), folder or Path())

@@ -14,6 +14,7 @@ from fractions import Fraction
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from planner.errors import StoppedAtLimit
 from planner.search.problem import Conflict, Need, Path, Problem, Reached, Selection
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ class _Model:
         return value / natural, bound / natural, optimal
 
     def minimum(self, expression: Any, *, tie: bool = False) -> tuple[int, int, bool] | None:
-        """(value, bound, proven) of an integer expression; None when nothing is feasible.
+        """(value, bound, proven) of an integer expression; None when it is proven that nothing is feasible.
 
         One worker proves most fleets sooner than four, which must take turns to be deterministic; what it cannot prove,
         four improve, but not a mere tie-break. Each stage starts from the best that is known.
@@ -314,7 +315,11 @@ class _Model:
                 self._last, value = solver, round(solver.objective_value)
             if optimal:
                 break
-        return None if value is None else (value, _whole(bound), optimal)
+        if value is None and self._last is None:
+            raise StoppedAtLimit("the solver found neither a plan nor a proof that there is none within its limits")
+        if value is None:  # what met the goals before still stands
+            value = self._last.value(expression)
+        return value, _whole(bound), optimal
 
     def _stages(self, tie: bool) -> Iterable[dict[str, Any]]:
         quick = (QUICK,) if len(self.z) <= TIGHT_UP_TO else ()

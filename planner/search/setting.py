@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.catalog.catalog import Catalog
 from planner.perf.hardware import Hardware
-from planner.search.demand import Load, loads
+from planner.search.demand import Load, Presets, loads
 from planner.spec.engine import EngineProfile
 from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.scenario import NodeType, Scenario
+from planner.traffic import read_presets
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Setting:
     loads: tuple[Load, ...]
     longest: Mapping[str, int]
     catalog_hash: str
+    presets: Presets = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -73,7 +75,8 @@ class Setting:
 def resolve(scenario: Scenario, catalog: Catalog, folder: Path) -> Setting:
     """Look up everything that the scenario names; BadInput when the catalog does not know it."""
     sites = (_site(entry, catalog) for entry in scenario.fleet.nodes)
-    groups = loads(scenario, folder)
+    presets = {name: preset for file in catalog.files("presets")[1:] for name, preset in read_presets(file).items()}
+    groups = loads(scenario, folder, presets)
     return Setting(
         scenario=scenario,
         folder=folder,
@@ -83,6 +86,7 @@ def resolve(scenario: Scenario, catalog: Catalog, folder: Path) -> Setting:
         loads=groups,
         longest={key: _longest(scenario, [load for load in groups if load.model == key]) for key in scenario.models},
         catalog_hash=catalog.content_hash(),
+        presets=presets,
     )
 
 

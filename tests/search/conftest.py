@@ -90,7 +90,7 @@ def setting_of(scenario: Scenario) -> Setting:
     hardware = {"fast": Hardware(FAST, node("Fast", 8), UP, OUT), "old": Hardware(OLD, node("Old", 4), UP, OUT)}
     entries: dict[str, NodeType] = {entry.name: entry for entry in scenario.fleet.nodes}
     models = {key: MOE if served.model == "moe" else DENSE for key, served in scenario.models.items()}
-    groups = loads(scenario, Path())
+    groups = loads(scenario, Path(), {})
     return Setting(
         scenario, Path(), models, {name: Site(name, entry, hardware[name]) for name, entry in entries.items()}, PROFILE,
         groups, dict.fromkeys(models, 950), "0" * 64,
