@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from planner.errors import BadInput
+from planner.perf.estimators import silicon
 
 installed = pytest.mark.skipif(find_spec("aiconfigurator_core") is None, reason="serveplan[silicon] is not installed")
 absent = pytest.mark.skipif(find_spec("aiconfigurator_core") is not None, reason="serveplan[silicon] is installed")
@@ -42,3 +43,16 @@ def test_an_accelerator_or_model_without_tables_is_refused(replica_of, pool_of):
         replica_of(pool_of("llama-3.1-8b", node="mi300x-8", accelerator="mi300x"), estimator="silicon")
     with pytest.raises(BadInput, match="no tables for the architecture of falcon-40b"):
         replica_of(pool_of("falcon-40b"), estimator="silicon")
+
+
+class Gap:
+    """An oracle that compiles and has no rows, as the package's are for some formats."""
+
+    def decode_step_latency(self, *asked: int) -> float:
+        raise RuntimeError("context MLA data missing")
+
+
+def test_rows_that_are_missing_only_when_asked_are_refused_too(replica_of, pool_of, monkeypatch):
+    monkeypatch.setattr(silicon, "_oracle", lambda *asked: Gap())
+    with pytest.raises(BadInput, match="llama-3.1-8b on h100-sxm5-80gb under vllm: context MLA data missing"):
+        replica_of(pool_of("llama-3.1-8b"), estimator="silicon")

@@ -53,7 +53,11 @@ class Sampled(NamedTuple):
 @WHOLE_STEPS.register("silicon")
 def silicon_step_cost(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> StepCost:
     """Step prices of one replica from measured kernels; BadInput names what the package does not know."""
-    sampled = _sample(_oracle(model, pool, hardware, profile), pool)
+    try:
+        sampled = _sample(_oracle(model, pool, hardware, profile), pool)
+    except (ValueError, RuntimeError) as refused:  # the bases of every error of the package
+        where = f"{model.name} on {hardware.accelerator.name} under {profile.engine}"
+        raise BadInput(Problem(f"silicon: {where}: {refused}")) from refused
     over, depth, stages = profile.overhead, len(model.layers), pool.parallelism.pp
     stride = max(8, (pool.max_tokens_per_step + pool.max_seqs) // 2048)
     tokens = np.arange(0, pool.max_tokens_per_step + pool.max_seqs + 2 * stride, stride, dtype=float)
@@ -109,18 +113,15 @@ def _oracle(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile
             Problem(f"silicon: no operator tables of {hardware.accelerator.name}", hint=f"known: {', '.join(SYSTEMS)}")
         )
     degrees, cut = pool.parallelism, cut_of(model, pool, hardware)
-    try:
-        spec = compile_engine(
-            _bundled_id(core, model), system, profile.engine,
-            tp_size=degrees.tp, pp_size=degrees.pp, attention_dp_size=degrees.dp,
-            moe_tp_size=int(cut.expert_tp) if model.is_moe else None, moe_ep_size=degrees.ep if model.is_moe else None,
-            gemm_quant_mode=_mode(GEMM_MODES, cut.formats.attention, cut.block_scaled),
-            moe_quant_mode=_mode(MOE_MODES, cut.formats.experts, cut.block_scaled) if model.is_moe else None,
-            kvcache_quant_mode="fp8" if pool.kv == "fp8" else "bfloat16", fmha_quant_mode="bfloat16",
-        )  # fmt: skip
-        return core.AicEngine.from_spec(spec)
-    except (ValueError, RuntimeError, KeyError, AssertionError, NotImplementedError) as refused:
-        raise BadInput(Problem(f"silicon: {model.name} on {system} under {profile.engine}: {refused}")) from refused
+    spec = compile_engine(
+        _bundled_id(core, model), system, profile.engine,
+        tp_size=degrees.tp, pp_size=degrees.pp, attention_dp_size=degrees.dp,
+        moe_tp_size=int(cut.expert_tp) if model.is_moe else None, moe_ep_size=degrees.ep if model.is_moe else None,
+        gemm_quant_mode=_mode(GEMM_MODES, cut.formats.attention, cut.block_scaled),
+        moe_quant_mode=_mode(MOE_MODES, cut.formats.experts, cut.block_scaled) if model.is_moe else None,
+        kvcache_quant_mode="fp8" if pool.kv == "fp8" else "bfloat16", fmha_quant_mode="bfloat16",
+    )  # fmt: skip
+    return core.AicEngine.from_spec(spec)
 
 
 def _bundled_id(core: Any, model: Model) -> str:
