@@ -6,6 +6,7 @@ Not a place for programming errors: those stay ordinary Python exceptions and en
     ├── BadInput                   2    the input is wrong: one or more located Problems
     ├── Infeasible                 3    the input is right, no plan can meet it
     ├── StoppedAtLimit             4    a time limit ended the work before proof
+    ├── Interrupted                130  somebody ended the work before there was anything to show
     └── ForeignJournal             2    a journal that this run must not reuse
 """
 
@@ -69,6 +70,12 @@ class StoppedAtLimit(ServeplanError):
     """A limit ended the work before a proof."""
 
     exit_code = 4
+
+
+class Interrupted(ServeplanError):
+    """Somebody ended the work before there was anything to show."""
+
+    exit_code = 130
 
 
 class ForeignJournal(ServeplanError):

@@ -76,7 +76,7 @@ class Progress:
             note(line)
 
     def __enter__(self) -> Self:
-        _show_log(self._quiet)
+        show_log(self._quiet)
         if self._bar is not None:
             self._bar.start()
         return self
@@ -88,7 +88,7 @@ class Progress:
             self._bar.stop()
 
 
-def _show_log(quiet: bool) -> None:
+def show_log(quiet: bool) -> None:
     """Let what the package logs (the one-time compilation) appear among the progress."""
     log = logging.getLogger("planner")
     log.setLevel(logging.WARNING if quiet else logging.INFO)

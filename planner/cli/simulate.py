@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.cli.options import CatalogDirs, Json, NoColor, ScenarioFile, Seed
+from planner.cli.options import CatalogDirs, Json, NoColor, Quiet, ScenarioFile, Seed
 
 if TYPE_CHECKING:
     from planner.spec.deployment import Deployment
@@ -24,10 +24,16 @@ def simulate(
     catalog: CatalogDirs = None,
     seed: Seed = None,
     json: Json = False,
+    quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Simulate a deployment under a scenario's traffic."""
+    """Simulate a deployment under a scenario's traffic.
+
+    Ctrl-C ends a long run where it stands: what is done is printed, marked as interrupted, with exit code 130.
+    """
     from planner.catalog import Catalog, load_deployment, load_scenario
+    from planner.cli.main import INTERRUPTED
+    from planner.cli.onlooker import Onlooker
     from planner.cli.output import print_json, print_text, terminal_width, wants_color
     from planner.errors import BadInput, Problem
     from planner.report.terminal import outcome_text
@@ -45,7 +51,8 @@ def simulate(
         given = load_deployment(deployment, opened, asked.scenario)
     else:
         raise BadInput(Problem("give one of --plan and --deployment"))
-    found = simulate(asked, given, catalog=opened, factor=factor, seed=seed)
+    with Onlooker(quiet, no_color) as onlooker:
+        found = simulate(asked, given, catalog=opened, factor=factor, seed=seed, onlooker=onlooker)
     if json:
         print_json(
             {
@@ -54,10 +61,13 @@ def simulate(
                 "classes": [one.model_dump(mode="json") for one in found.classes],
                 "bill": found.bill.model_dump(mode="json"),
                 "warnings": list(found.warnings),
+                "interrupted": found.interrupted,
             }
         )
     else:
         print_text(outcome_text(found, terminal_width(), wants_color(no_color)))
+    if found.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _refuse_strangers(deployment: Deployment, scenario: Scenario, plan: Path) -> None:

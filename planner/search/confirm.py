@@ -5,7 +5,7 @@ Pools that share no class and no edge cannot disturb each other, so each such pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,8 @@ WARMUP = 0.1
 REQUESTS_PER_REPLICA = 300
 TURNOVERS = 5
 MOST_REQUESTS = 100_000
+Onlooker = Callable[[int, int, str], bool]
+"""Told (requests finished, requests, what is simulated) every now and then; False ends the run there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,16 @@ def replica_of(setting: Setting, pool: Pool) -> Replica:
     return build_replica(model, pool, setting.sites[pool.node].hardware, setting.profile)
 
 
-def watch(setting: Setting, deployment: Deployment, *, factor: float = 1.0, slower: float = 1.0) -> tuple[Seen, ...]:
+def watch(
+    setting: Setting,
+    deployment: Deployment,
+    *,
+    factor: float = 1.0,
+    slower: float = 1.0,
+    onlooker: Onlooker | None = None,
+) -> tuple[Seen, ...]:
     """Simulate every part at `factor` times its demand, with every step `slower` times as long."""
-    return tuple(_watch(setting, part, factor, slower) for part in parts(setting, deployment))
+    return tuple(_watch(setting, part, factor, slower, onlooker) for part in parts(setting, deployment))
 
 
 def watch_worst(setting: Setting, deployment: Deployment, *, factor: float = 1.0) -> tuple[Seen, ...]:
@@ -107,11 +116,13 @@ def rel_error_of(setting: Setting, deployment: Deployment) -> float:
     return max(replica_of(setting, pool).cost.rel_error for pool in deployment.pools)
 
 
-def _watch(setting: Setting, part: Part, factor: float, slower: float) -> Seen:
+def _watch(setting: Setting, part: Part, factor: float, slower: float, onlooker: Onlooker | None) -> Seen:
     replicas = {pool.name: slowed(replica_of(setting, pool), slower) for pool in part.deployment.pools}
     requests = _requests(setting, part, replicas, factor)
     warmup = WARMUP if part.load.kind == "open" else 0.0
-    run = sim.simulate(part.deployment, replicas, requests, seed=setting.seed, warmup=warmup)
+    what = f"simulating {part.load.name}{'' if slower == 1.0 else f', steps x {slower:.3g}'}"
+    go_on = (lambda done, total: onlooker(done, total, what)) if onlooker else None
+    run = sim.simulate(part.deployment, replicas, requests, seed=setting.seed, warmup=warmup, go_on=go_on)
     return Seen(part, run, summarise(run, part.load.slos), saturated(run), factor)
 
 

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from planner.catalog import Catalog, ResolvedScenario
+from planner.errors import Interrupted, Problem
 from planner.perf.energy import joules
 from planner.perf.memory import memory_of
-from planner.search.confirm import Seen, replica_of, watch
+from planner.search.confirm import Onlooker, Seen, replica_of, watch
 from planner.search.legality import require_legal
 from planner.search.place import whole_nodes
 from planner.search.setting import Setting, Site, resolve
@@ -38,15 +41,21 @@ class Prediction:
     pools: tuple[PoolPlan, ...]
     bill: Bill
     warnings: tuple[str, ...]
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The same deployment simulated as priced, with faster and with slower steps."""
+    """The same deployment simulated as priced, with faster and with slower steps; cut: these two were not finished."""
 
     middle: tuple[Seen, ...]
     fast: tuple[Seen, ...]
     slow: tuple[Seen, ...]
+    cut: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        return self.cut or _interrupted(self.middle)
 
 
 def simulate(
@@ -57,11 +66,18 @@ def simulate(
     folder: Path | None = None,
     factor: float = 1.0,
     seed: int | None = None,
+    onlooker: Onlooker | None = None,
 ) -> Prediction:
-    """What `deployment` does under the traffic of `scenario`, times `factor`; BadInput when it cannot run there."""
+    """What `deployment` does under the traffic of `scenario`, times `factor`; BadInput when it cannot run there.
+
+    An `onlooker` that ends a run gets what was done until then, marked as interrupted, or Interrupted when nothing was.
+    """
     setting = setting_of(scenario, catalog, folder, seed)
     require_legal(setting, deployment)
-    return predict(setting, deployment, watch(setting, deployment, factor=factor))
+    seen = watch(setting, deployment, factor=factor, onlooker=onlooker)
+    if not any(np.isfinite(one.run.finish_s).any() for one in seen):
+        raise Interrupted(Problem("interrupted before any request had finished"))
+    return predict(setting, deployment, seen, onlooker=onlooker)
 
 
 def setting_of(
@@ -75,11 +91,19 @@ def setting_of(
     return resolve(scenario, catalog or Catalog.open(), folder or Path())
 
 
-def predict(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], *, spread: bool = True) -> Prediction:
+def predict(
+    setting: Setting,
+    deployment: Deployment,
+    seen: tuple[Seen, ...],
+    *,
+    spread: bool = True,
+    onlooker: Onlooker | None = None,
+) -> Prediction:
     """Words and numbers for a deployment that has been simulated (`seen`); without `spread` no intervals."""
     replicas = {pool.name: replica_of(setting, pool) for pool in deployment.pools}
     error = max(replica.cost.rel_error for replica in replicas.values())
-    band = _band(setting, deployment, seen, error) if spread else Band(seen, seen, seen)
+    spread = spread and not _interrupted(seen)
+    band = _band(setting, deployment, seen, error, onlooker) if spread else Band(seen, seen, seen)
     classes = tuple(_class(setting, one.name, band) for one in setting.scenario.classes)
     shares = _shares(setting, deployment, seen)
     return Prediction(
@@ -88,14 +112,24 @@ def predict(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], *,
         pools=tuple(_pool(setting, pool, replicas[pool.name], seen, shares) for pool in deployment.pools),
         bill=_bill(tuple(shares.values()), classes, band),
         warnings=tuple(_warnings(setting, band, error)),
+        interrupted=band.interrupted,
     )
 
 
-def _band(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float) -> Band:
+def _band(
+    setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float, onlooker: Onlooker | None
+) -> Band:
     fast, slow = (
-        watch(setting, deployment, factor=seen[0].factor, slower=times) for times in (1 / (1 + error), 1 + error)
+        watch(setting, deployment, factor=seen[0].factor, slower=times, onlooker=onlooker)
+        for times in (1 / (1 + error), 1 + error)
     )
+    if _interrupted(fast + slow):
+        return Band(seen, seen, seen, cut=True)
     return Band(seen, fast, slow)
+
+
+def _interrupted(seen: Iterable[Seen]) -> bool:
+    return any(one.run.interrupted for one in seen)
 
 
 def _class(setting: Setting, name: str, band: Band) -> ClassPrediction:
@@ -147,7 +181,7 @@ def _rows(slo: Slo, found: ClassSummary) -> Iterable[SloRow]:
     for metric, statistic, limit in slo.targets:
         statistics = found.metrics[metric]
         predicted = statistics.values_s.get(statistic, 0.0)
-        met = predicted <= limit and statistic not in statistics.bounded
+        met = predicted <= limit and statistic not in statistics.bounded and found.requests > 0
         yield SloRow(metric=metric, statistic=statistic, limit=limit, predicted=predicted, met=met)
     if found.attainment is not None:
         met = found.attainment >= slo.attainment
@@ -222,7 +256,11 @@ def _tokens_per_s(seen: tuple[Seen, ...], classes: tuple[ClassPrediction, ...]) 
 
 
 def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
+    if band.cut:
+        yield "interrupted before the runs with faster and slower steps had ended: intervals are missing"
     for one in band.middle:
+        if one.run.interrupted:
+            yield _how_far(one)
         if one.saturated:
             yield f"{one.part.load.name}: saturated, the backlog grows"
         for name, found in one.summaries.items():
@@ -235,6 +273,15 @@ def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
         end = f"if every step takes {error:.0%} longer (the pessimistic end of the 80 % interval)"
         yield f"{end}, promises to {', '.join(fragile)} break"
     yield from _confidence(setting, {pool.node for one in band.middle for pool in one.part.deployment.pools})
+
+
+def _how_far(one: Seen) -> str:
+    run = one.run
+    ended, all_of_them = int(np.isfinite(run.finish_s).sum()), len(run) - int(run.rejected.sum())
+    return (
+        f"{one.part.load.name}: interrupted after {ended:,} of {all_of_them:,} requests, {run.end_s:,.1f} s into the "
+        "traffic; requests still under way count with their time so far"
+    )
 
 
 def _confidence(setting: Setting, nodes: Iterable[str]) -> Iterable[str]:

@@ -14,6 +14,7 @@ import logging
 import os
 import pkgutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -27,14 +28,41 @@ from planner.sim.state import State
 log = logging.getLogger(__name__)
 
 
-def run(s: State, *, compiled: bool = True) -> None:
-    """Simulate the state in place; plain Python when `compiled` is False or numba is not installed."""
+SLICE_S = 0.1
+"""Seconds of machine time between two questions whether to go on."""
+FIRST_SLICE = 1000
+"""Events of the first slice; later ones are as large as SLICE_S allows. Results do not depend on either."""
+
+Loop = Callable[[State, int], int]
+GoOn = Callable[[int], bool]
+"""Told how many requests have finished; False ends the run there."""
+
+
+def run(s: State, *, compiled: bool = True, go_on: GoOn | None = None) -> bool:
+    """Simulate the state in place; plain Python when `compiled` is False or numba is not installed.
+
+    False when `go_on` ended the run.
+    """
     if compiled and available():
-        compiled_loop()(s)
-    else:
-        plain = thaw(s)
-        loop.run(plain)
-        freeze(plain, s)
+        return advance(compiled_loop(), s, go_on)
+    plain = thaw(s)
+    whole = advance(loop.run, plain, go_on)
+    freeze(plain, s)
+    return whole
+
+
+def advance(some: Loop, s: State, go_on: GoOn | None) -> bool:
+    """Run to the end, in slices when somebody wants to be asked between them."""
+    size = FIRST_SLICE if go_on else loop.FOREVER
+    begin_s = time.perf_counter()
+    while (finished := some(s, size)) != loop.OVER:
+        if go_on and not go_on(finished):
+            some(s, 0)
+            return False
+        now_s = time.perf_counter()
+        size = max(1, min(int(size * SLICE_S / max(now_s - begin_s, 1e-6)), 10 * size))
+        begin_s = now_s
+    return True
 
 
 def available() -> bool:
@@ -43,7 +71,7 @@ def available() -> bool:
 
 
 @functools.cache
-def compiled_loop() -> Callable[[State], None]:
+def compiled_loop() -> Loop:
     """`loop.run` compiled by numba, or taken from the cache."""
     import numba
 
@@ -63,7 +91,7 @@ def compiled_loop() -> Callable[[State], None]:
     # Numba reads the directory when it decorates, and would stamp the cache of `run` by that one file only.
     others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")
     try:
-        found: Callable[[State], None] = twins(compile_one)[loop.run]
+        found: Loop = twins(compile_one)[loop.run]
     finally:
         config.CACHE_DIR = others
     return found

@@ -28,19 +28,31 @@ from planner.sim.state import (
 from planner.sim.transfer import end_copy, hand_over, pull
 
 FOREVER = 1 << 60
-"""More steps than any request needs."""
+"""More steps than any request needs, and more events than any run has."""
+OVER = -1
+"""What `run` returns when there is no more to do."""
 
 
-def run(s: State) -> None:
-    """Simulate until nothing is left to do, the horizon is reached, or a rule is broken beyond repair."""
-    pools, replicas, clock = s.pool.shape[0], s.replica.shape[0], s.clock[0]
-    for i in range(clock.next_request):
-        start(s, i)
+def run(s: State, most: int) -> int:
+    """Simulate until nothing is left to do, the horizon is reached, or a rule is broken beyond repair; then OVER.
+
+    After `most` events it returns how many requests have finished, to be called again; most = 0 ends the run here.
+    """
+    pools, replicas, clock, left = s.pool.shape[0], s.replica.shape[0], s.clock[0], most
+    if clock.begun == 0:
+        clock.begun = 1
+        for i in range(clock.next_request):
+            start(s, i)
+    if most == 0:
+        clock.horizon_s = clock.now_s
     while clock.stopped == 0:
         actor = s.event[1].winner
         now = s.event[actor].time_s
         if now == math.inf or now > clock.horizon_s:
             break
+        if most > 0 and left == 0:
+            return int(clock.finished)
+        left -= 1
         clock.now_s = now
         if actor < pools:
             arrive(s, actor, now)
@@ -51,6 +63,7 @@ def run(s: State) -> None:
         else:
             launch(s, actor - pools - 2 * replicas, now)
     close(s)
+    return OVER
 
 
 def start(s: State, i: int) -> None:

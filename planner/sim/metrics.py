@@ -90,9 +90,13 @@ def tpot_s(run: Run) -> Floats:
     return np.where(known, (end - first) / later, np.nan)
 
 
+def seen(run: Run) -> Flags:
+    """Which requests arrived before the run ended."""
+    return run.started & (run.arrival_s <= run.end_s)
+
+
 def _since_arrival(run: Run, event_s: Floats) -> Floats:
-    seen = run.started & (run.arrival_s <= run.end_s)
-    return np.where(seen, np.where(np.isfinite(event_s), event_s, run.end_s) - run.arrival_s, np.nan)
+    return np.where(seen(run), np.where(np.isfinite(event_s), event_s, run.end_s) - run.arrival_s, np.nan)
 
 
 def meets(run: Run, slo: Slo) -> Flags:
@@ -111,8 +115,8 @@ def summarise(run: Run, slos: Mapping[str, Slo] | None = None) -> dict[str, Clas
 
 
 def _class(run: Run, c: int, slo: Slo) -> ClassSummary:
-    mine = run.measured & (run.class_index == c)
-    rejected = run.rejected & (run.class_index == c)
+    mine = run.measured & (run.class_index == c) & seen(run)
+    rejected = run.rejected & (run.class_index == c) & seen(run)
     done = mine & np.isfinite(run.finish_s)
     span_s = max(run.end_s - (run.arrival_s[run.measured].min() if run.measured.any() else 0.0), 1e-12)
     metrics = {
@@ -210,20 +214,20 @@ def saturated(run: Run) -> bool:
     the last quarter holds more than a few (2 % of the requests, at least 8) and either 1.5 times the third, or 1.2
     times the third and that 1.2 times the second: growth by equal amounts, 1 : 3 : 5 : 7, never reaches 1.5.
     """
-    seen = ~run.rejected & (run.arrival_s <= run.end_s)
-    if not run.open_loop or seen.sum() < 20:
+    here = ~run.rejected & (run.arrival_s <= run.end_s)
+    if not run.open_loop or here.sum() < 20:
         return False
-    begin, end = run.arrival_s[seen].min(), run.arrival_s[seen].max()
+    begin, end = run.arrival_s[here].min(), run.arrival_s[here].max()
     if end <= begin:
         return False
     edges = begin + (end - begin) * np.array([0.25, 0.5, 0.75, 1.0])
-    second, third, last = (_mean_backlog(run, seen, a, b) for a, b in zip(edges, edges[1:], strict=False))
+    second, third, last = (_mean_backlog(run, here, a, b) for a, b in zip(edges, edges[1:], strict=False))
     steadily = last > 1.2 * third and third > 1.2 * second
     return bool(last > max(8.0, 0.02 * len(run)) and (last > 1.5 * third or steadily))
 
 
-def _mean_backlog(run: Run, seen: Flags, start_s: float, end_s: float) -> float:
+def _mean_backlog(run: Run, here: Flags, start_s: float, end_s: float) -> float:
     """Time-averaged number of requests that have arrived and are not admitted."""
-    begin = np.clip(run.arrival_s[seen], start_s, end_s)
-    admitted = np.clip(np.minimum(run.admitted_s[seen], run.end_s), start_s, end_s)
+    begin = np.clip(run.arrival_s[here], start_s, end_s)
+    admitted = np.clip(np.minimum(run.admitted_s[here], run.end_s), start_s, end_s)
     return float((admitted - begin).sum() / (end_s - start_s))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from planner.spec.step import Replica, StepCost, Work
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+GoOn = Callable[[int, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Run:
     could enter the queue (arrival plus host time). largest_gap_s: between two of its tokens. transfer_s: from token 1
     to the end of the KV copy, 0 without one. measured: after the warm-up and not rejected. gap_count [classes, bins],
     gap_sum_s [classes]: all gaps of measured requests, bins as in `planner.sim.gaps`. end_s: last event or horizon.
-    stopped: a rule ended the run early, so later requests are unknown.
+    stopped: a rule ended the run early, so later requests are unknown. interrupted: somebody did, at end_s.
     """
 
     class_names: tuple[str, ...]
@@ -77,6 +78,7 @@ class Run:
     end_s: float
     open_loop: bool
     stopped: bool
+    interrupted: bool
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -93,13 +95,15 @@ def simulate(
     compiled: bool = True,
     skip: bool = True,
     rules: NDArray[Any] | None = None,
+    go_on: GoOn | None = None,
 ) -> Run:
     """Serve `requests` on `deployment`; `replicas` says how a replica of each pool behaves.
 
     horizon_s: stop then; what is unfinished stays so. warmup: share of the first requests that metrics leave out.
     compiled=False runs the same source as plain Python, skip=False takes every decode step by itself: slower, the same
-    result (to the last bit, and to rounding). rules: early stop, see `planner.sim.capacity`. Raises BadInput for a
-    deployment that cannot serve the requests.
+    result (to the last bit, and to rounding). rules: early stop, see `planner.sim.capacity`. go_on: asked now and then
+    with (requests finished, requests that can finish), ends the run by False; the warm-up is then a share of those
+    that had arrived, except for gaps between tokens. Raises BadInput for a deployment that cannot serve the requests.
     """
     s = build(deployment, replicas, requests, seed)
     clock = s.clock[0]
@@ -108,8 +112,11 @@ def simulate(
     clock["measured_from"] = int(warmup * len(requests))
     if rules is not None:
         s = s._replace(rule=rules.copy())
-    kernel.run(s, compiled=compiled)
-    return run_of(s, deployment, requests)
+    ends = int((s.request["state"] != REJECTED).sum())
+    whole = kernel.run(s, compiled=compiled, go_on=(lambda done: go_on(done, ends)) if go_on else None)
+    if not whole:
+        clock["measured_from"] = int(warmup * (s.request["arrival_s"] <= clock["now_s"]).sum())
+    return run_of(s, deployment, requests, interrupted=not whole)
 
 
 def prepare() -> None:
@@ -122,7 +129,7 @@ def prepare() -> None:
     simulate(deployment, {"any": replica}, Requests(np.zeros(1), one, one, one - 1, ("any",)))
 
 
-def run_of(s: State, deployment: Deployment, requests: Requests) -> Run:
+def run_of(s: State, deployment: Deployment, requests: Requests, interrupted: bool = False) -> Run:
     """Read the result out of a finished state."""
     request, clock = s.request, s.clock[0]
     n = len(request)
@@ -157,6 +164,7 @@ def run_of(s: State, deployment: Deployment, requests: Requests) -> Run:
         end_s=end_s,
         open_loop=int(clock["concurrency"]) == 0,
         stopped=bool(clock["stopped"]),
+        interrupted=interrupted,
     )
 
 

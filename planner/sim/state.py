@@ -173,6 +173,7 @@ CLOCK = np.dtype(
         ("horizon_s", "f8"),
         ("router", "i8"),
         ("concurrency", "i8"),
+        ("begun", "i8"),  # the first requests have set out
         ("next_request", "i8"),  # the first one that has not set out; those before it do so at the start
         ("finished", "i8"),
         ("skip", "i8"),  # take steady decode steps together
