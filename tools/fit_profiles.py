@@ -1,6 +1,7 @@
 """Fit the few scalars of the engine profiles on a measured table, and say how they do on groups they never saw.
 
-    python tools/fit_profiles.py POINTS.csv.gz [--sample 8] [--out-of-fold OOF.csv] [--write] [--folds 5]
+    python tools/fit_profiles.py POINTS.csv.gz [--sample 8] [--out-of-fold OOF.csv] [--out-of-gpu GPU.csv]
+        [--out-of-datasheet DATA.csv] [--write] [--folds 5]
 
 Every scalar is a prior shared by all engines plus shrunken steps: engine, version range (profile), GPU family. Folds
 leave out whole (model, GPU) pairs, then whole GPUs. Deterministic; it runs the product's own predictions, no copy.
@@ -30,6 +31,7 @@ from planner.calibrate.validate import CONFIGURATION
 from planner.catalog import Catalog
 from planner.engines.families import family_of
 from planner.spec.engine import EngineProfile
+from tools.left_out import closed_loop
 
 Cells = dict[str, str]
 
@@ -108,7 +110,7 @@ def main() -> int:
         loss = fit.round()
         print(f"round {round_}: weighted mean |log error| {loss:.4f}", flush=True)
     fit.linearise()
-    if options.out_of_fold:
+    if options.out_of_fold or options.out_of_gpu or options.out_of_datasheet:
         evaluate(fit, thinned(everything, options.score), table, options)
     if options.write:
         write(fit)
@@ -124,6 +126,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out-of-fold", type=Path, help="predictions by scalars that never saw the row's group")
+    parser.add_argument("--out-of-gpu", type=Path, help="the same by scalars that never saw the row's GPU")
+    parser.add_argument("--out-of-datasheet", type=Path, help="the same, and without measured kernels")
     parser.add_argument("--closed", action="store_true", help="only closed loops of vllm, sglang and trtllm")
     parser.add_argument("--write", action="store_true", help="write the numbers into planner/engines/profiles")
     return parser.parse_args()
@@ -299,17 +303,27 @@ def _map(function, work, jobs):  # type: ignore[no-untyped-def]
 
 
 def evaluate(fit: Fit, everything: Sequence[Sample], table: Sequence[Cells], options: argparse.Namespace) -> None:
-    """In sample, left-group-out and left-GPU-out scores; the left-group-out predictions go to the file."""
-    for name, key in (("in sample", None), ("left group out", "fold_key"), ("left GPU out", "gpu")):
-        answers = out_of_fold(fit, everything, key, options.folds, options.jobs)
+    """In sample, left-group-out and left-GPU-out scores; left-out predictions go to the files asked for."""
+    for name, key, estimator, path in (
+        ("in sample", None, "", None),
+        ("left group out", "fold_key", "", options.out_of_fold),
+        ("left GPU out", "gpu", "", options.out_of_gpu),
+        ("left GPU out, datasheet only", "gpu", "analytic", options.out_of_datasheet),
+    ):
+        if estimator and not path:
+            continue
+        answers = out_of_fold(fit, everything, key, options, estimator)
         print(f"\n{name}")
         show(table, answers)
-        if key == "fold_key":
-            save(options.out_of_fold, answers)
+        if path:
+            save(path, answers)
 
 
-def out_of_fold(fit: Fit, everything: Sequence[Sample], key: str | None, folds: int, jobs: int) -> list[Cells]:
+def out_of_fold(
+    fit: Fit, everything: Sequence[Sample], key: str | None, options: argparse.Namespace, estimator: str = ""
+) -> list[Cells]:
     """Predictions of every configuration by the scalars of the fold that left it out."""
+    folds, jobs = options.folds, options.jobs
     names = sorted({getattr(s, key) for s in everything}) if key else []
     order = np.random.default_rng(3).permutation(len(names))
     fold_of = {names[i]: place % folds for place, i in enumerate(order)}
@@ -319,7 +333,7 @@ def out_of_fold(fit: Fit, everything: Sequence[Sample], key: str | None, folds: 
     work = []
     for sample in everything:
         x = solved[fold_of[getattr(sample, key)]] if key else fit.x
-        work.append((sample.case, fit.values(sample.cell, x)))
+        work.append((sample.case, fit.values(sample.cell, x), estimator))
     answers = []
     for sample, found in zip(everything, _map(_predicted, work, jobs), strict=True):
         metrics = {name: f"{value:.6g}" for name, value in found.items()}
@@ -328,10 +342,11 @@ def out_of_fold(fit: Fit, everything: Sequence[Sample], key: str | None, folds: 
     return answers
 
 
-def _predicted(work: tuple[Case, dict[str, float]]) -> dict[str, float]:
-    case, values = work
+def _predicted(work: tuple[Case, dict[str, float], str]) -> dict[str, float]:
+    case, values, estimator = work
     try:
-        found: Prediction = predict(replace(case, profile=with_values(case.profile, values)), catalog())
+        changed = replace(case, profile=with_values(case.profile, values))
+        found: Prediction = predict(changed, catalog(), estimator=estimator)
     except Refusal:
         return {}
     return found.metrics
@@ -347,14 +362,6 @@ def show(table: Sequence[Cells], answers: Sequence[Cells]) -> None:
             if score.metric in ("tpot_any_ms", "ttft_any_ms", "out_tok_s"):
                 print(f"  {name:12} {score.metric:12} {score.median_ape:6.1f} mean {score.mean_ape:7.1f} "
                       f"bias {score.bias:+6.1f}  {score.groups} groups {score.rows} rows", flush=True)  # fmt: skip
-
-
-def closed_loop(row: Cells) -> bool:
-    """The rows of the study: aggregated, plain decoding, closed loop, plan stated, the three large engines."""
-    source = row["group"].split("|")[0]
-    plain = row["mode"] == "agg" and row["load_kind"] == "concurrency" and not row["spec_decode"] and bool(row["tp"])
-    engines, sources = ("vllm", "sglang", "trtllm"), ("inferencex", "aic-silicon", "nebius")
-    return plain and row["engine"] in engines and source in sources
 
 
 def dense(row: Cells) -> bool:

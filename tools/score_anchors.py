@@ -1,6 +1,6 @@
 """How much three measured points of a configuration tell about its others, on the development set. Not a test.
 
-    python tools/score_anchors.py ../shared/truth/points_dev.csv.gz [--anchors 3] [--seed 0] [--configurations 90]
+    python tools/score_anchors.py POINTS.csv.gz [--anchors 3] [--seed 0] [--configurations 90] [--json FILE]
 
 A configuration is one engine, model, weight format, GPU, source, quarter and plan. Repeats at one load and length are
 reduced to their median first. Anchors are drawn by the seed; errors are those of the configuration's other points,
@@ -11,6 +11,7 @@ predicted of the anchors, applied to the others.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 from collections import Counter, defaultdict
@@ -97,12 +98,15 @@ class Tally:
     def add(self, metric: str, group: str, values: Iterable[float]) -> None:
         self.found[metric][group] += [float(np.expm1(value)) for value in values]
 
+    def percent(self, metric: str) -> tuple[float, float]:
+        """Median over groups of the group's median error, and mean of their means."""
+        groups = [np.abs(values) for values in self.found[metric].values()]
+        medians, means = [np.median(g) for g in groups], [np.mean(g) for g in groups]
+        return 100 * float(np.median(medians)), 100 * float(np.mean(means))
+
     def line(self, name: str) -> str:
-        parts = []
-        for metric in ("tpot", "ttft"):
-            groups = [np.abs(values) for values in self.found[metric].values()]
-            medians, means = [np.median(g) for g in groups], [np.mean(g) for g in groups]
-            parts.append(f"{metric} {100 * np.median(medians):5.1f} % (mean of means {100 * np.mean(means):5.1f} %)")
+        shown = {metric: self.percent(metric) for metric in ("tpot", "ttft")}
+        parts = [f"{metric} {median:5.1f} % (mean of means {mean:5.1f} %)" for metric, (median, mean) in shown.items()]
         return f"{name:26} " + "   ".join(parts)
 
 
@@ -112,6 +116,7 @@ def main() -> None:
     arguments.add_argument("--anchors", type=int, default=3)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--configurations", type=int, default=90)
+    arguments.add_argument("--json", type=Path, help="write the figures here too, for tools/write_accuracy.py")
     asked = arguments.parse_args()
     catalog, refused, started_s = Catalog.open(), Counter[str](), time.monotonic()
     raw, ratio, fitted = Tally(), Tally(), Tally()
@@ -137,7 +142,13 @@ def main() -> None:
     print(f"{disagreeing} with anchors that contradict each other; points refused: {dict(refused)}")
     for name, tally in (("no anchors", raw), ("median ratio of anchors", ratio), ("factors fitted to anchors", fitted)):
         print(tally.line(name))
-    print(f"80 % band of TPOT: median half-width {100 * np.median(widths):.0f} %, holds {100 * np.mean(inside):.0f} %")
+    band = {"half_width": 100 * float(np.median(widths)), "inside": 100 * float(np.mean(inside))}
+    print(f"80 % band of TPOT: median half-width {band['half_width']:.0f} %, holds {band['inside']:.0f} %")
+    if asked.json:
+        found = {"configurations": tried, "anchors": asked.anchors, "seed": asked.seed, "band": band}
+        for name, tally in (("before", raw), ("ratio", ratio), ("fitted", fitted)):
+            found[name] = {metric: tally.percent(metric)[0] for metric in ("tpot", "ttft")}
+        asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

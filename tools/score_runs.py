@@ -1,6 +1,6 @@
 """Replay recorded runs of real servers and print how far the predictions lie from what was measured.
 
-    python tools/score_runs.py [FOLDER] [--estimator NAME] [--catalog DIR] [--detail]
+    python tools/score_runs.py [FOLDER] [--estimator NAME] [--catalog DIR] [--detail] [--json FILE]
 
 FOLDER holds the files of the runs (default: shared/truth/runs_dev beside the repository). A catalog DIR with other
 engine profiles shows what other constants would do.
@@ -9,8 +9,10 @@ engine profiles shows what other constants would do.
 from __future__ import annotations
 
 import argparse
+import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from planner.calibrate.runs import apex, blis, lss
 from planner.calibrate.runs.replay import replay
@@ -23,21 +25,37 @@ DEFAULT = Path(__file__).parents[2] / "shared" / "truth" / "runs_dev"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=DEFAULT)
-    parser.add_argument("--estimator", default="default")
+    parser.add_argument("--estimator", default="")
     parser.add_argument("--detail", action="store_true", help="every experiment, not only medians")
     parser.add_argument("--catalog", action="append", default=[], type=Path, help="laid over the shipped one")
+    parser.add_argument("--json", type=Path, help="write the figures here too, for tools/write_accuracy.py")
     given = parser.parse_args()
     catalog = Catalog.open(given.catalog)
+    figures: dict[str, Any] = {"medians": [], "plans": []}
     for title, reader in (("BLIS", blis), ("LLMServingSim", lss), ("APEX", apex)):
         points: list[Point] = []
         for experiment in reader.read(given.folder, catalog):
             points += points_of(experiment, replay(experiment, catalog, estimator=given.estimator))
         print(f"\n{title}: {len({p.experiment for p in points})} runs")
         medians(points)
+        figures["medians"] += as_figures(title, points)
         if given.detail or title == "LLMServingSim":
             details(points)
         if title == "APEX":
-            plans(points)
+            figures["plans"] = plans(points)
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def as_figures(title: str, points: list[Point]) -> list[dict[str, Any]]:
+    """Errors of whole runs in percent, by GPU and metric: median of all, and of each run where there are few."""
+    found = []
+    for gpu, metric in dict.fromkeys((p.gpu, p.metric) for p in points):
+        mine = select(points, metric=metric, part="all", gpu=gpu)
+        worst = max((abs(p.error) for p in mine), default=float("nan"))
+        error = {"median": 100 * median_ape(mine), "bias": 100 * median_bias(mine), "worst": 100 * worst}
+        found.append({"set": title, "gpu": gpu, "metric": metric, "runs": len(mine), **error})
+    return found
 
 
 def medians(points: list[Point]) -> None:
@@ -63,8 +81,9 @@ def cell(p: Point) -> str:
     return f"{p.metric.removesuffix('_ms')} {p.predicted:.4g}/{p.measured:.4g} {100 * p.error:+.0f}%"
 
 
-def plans(points: list[Point]) -> None:
+def plans(points: list[Point]) -> list[dict[str, Any]]:
     """Order and ratios of the plans of each trace and rate."""
+    found = []
     cases: dict[str, dict[str, Point]] = defaultdict(dict)
     for p in select(points, metric="e2e_mean_ms"):
         trace, _, rate, plan = p.experiment.split()
@@ -76,7 +95,10 @@ def plans(points: list[Point]) -> None:
         ours = {plan: p.predicted for plan, p in case.items()}
         wanted, got = ratios(real, "tp8"), ratios(ours, "tp8")
         pairs = (f"{plan}/tp8 {got[plan]:.2f} for {wanted[plan]:.2f}" for plan in wanted)
-        print(f"{name:22s} order {'right' if order(real) == order(ours) else 'WRONG'}  {'  '.join(pairs)}")
+        right = order(real) == order(ours)
+        print(f"{name:22s} order {'right' if right else 'WRONG'}  {'  '.join(pairs)}")
+        found.append({"case": name, "right": right, "worst": max(abs(got[p] / wanted[p] - 1) for p in wanted)})
+    return found
 
 
 if __name__ == "__main__":

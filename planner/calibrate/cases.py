@@ -15,7 +15,7 @@ from planner.calibrate.versions import Version, version_of
 from planner.catalog import Catalog
 from planner.errors import BadInput
 from planner.spec.deployment import Parallelism, Pool
-from planner.spec.engine import EngineProfile
+from planner.spec.engine import EngineProfile, narrowest_profile
 from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.precision import Dtype, KvDtype
@@ -96,7 +96,7 @@ def profile_of(
     text = ".".join(str(n) for n in version)
     covering = [p for p in own if p.covers(text)]
     if covering:
-        return covering[0], doubts
+        return narrowest_profile(covering), doubts
     return min(own, key=lambda p: _distance(p, version)), (*doubts, f"{name} {text} is outside every profile")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from planner.catalog.document import quoted
 from planner.errors import BadInput, Problem, did_you_mean
-from planner.spec.engine import EngineProfile, version_tuple
+from planner.spec.engine import EngineProfile, narrowest_profile, version_tuple
 
 
 def profile(profiles: Sequence[EngineProfile], engine: str, version: str) -> EngineProfile:
@@ -20,7 +20,7 @@ def profile(profiles: Sequence[EngineProfile], engine: str, version: str) -> Eng
     if not found:
         what = f"no profile of {same[0].engine} covers version {quoted(version)}" if version else "`version` is missing"
         raise BadInput(Problem(what, hint=f"known versions: {', '.join(_range(p) for p in _nearest(same, version))}"))
-    return max(found, key=lambda p: version_tuple(p.since) or ())
+    return narrowest_profile(found)
 
 
 def _nearest(profiles: Sequence[EngineProfile], version: str, most: int = 4) -> list[EngineProfile]:

@@ -7,7 +7,9 @@ weight format ("blackwell/nvfp4"); only the fields it states replace those of th
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 from typing import Literal, TypeVar
 
 from pydantic import Field, PositiveInt
@@ -143,6 +145,17 @@ class EngineProfile(Sourced):
             "multipliers": _merged(self.multipliers, patch.multipliers),
             "rel_error": patch.rel_error or self.rel_error,
         })  # fmt: skip
+
+
+def narrowest_profile(covering: Iterable[EngineProfile]) -> EngineProfile:
+    """Of profiles that cover one version the one with the fewest others; of equals the last."""
+    return max(enumerate(covering), key=lambda found: (*_span(found[1]), found[0]))[1]
+
+
+def _span(profile: EngineProfile) -> tuple[Version, tuple[float, ...]]:
+    """Larger = narrower: a later beginning, then an earlier end."""
+    end = version_tuple(profile.before)
+    return version_tuple(profile.since) or (), tuple(-part for part in end) if end else (-math.inf,)
 
 
 def version_tuple(text: str) -> Version | None:

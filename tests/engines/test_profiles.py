@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from planner.catalog import Catalog
+from planner.calibrate.cases import profile_of
+from planner.catalog import Catalog, versions
 from planner.engines.families import family_of
 from planner.errors import BadInput
 from planner.sim.schedulers import SCHEDULERS
@@ -95,3 +96,14 @@ def test_a_weight_format_refines_its_family(catalog: Catalog) -> None:
     found = profile.on("ada", "fp8")
     assert (found.multipliers.moe, found.multipliers.gemm, found.rel_error) == (1.5, 1.2, 0.4)
     assert profile.on("ada", "bf16").multipliers.gemm == profile.multipliers.gemm
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_narrowest_covering_profile_answers_in_whatever_order_they_come(catalog: Catalog, first: int) -> None:
+    """A measured version beside its range: both begin at 0.14.0, only one ends there."""
+    wide = catalog.engine("vllm", "0.14.0")
+    exact = wide.model_copy(update={"name": "vllm-0.14.0", "since": "0.14.0", "before": "0.14.1", "default": False})
+    profiles = ((wide, exact), (exact, wide))[first]
+    assert profile_of("vllm", (0, 14, 0), profiles)[0].name == "vllm-0.14.0"
+    assert versions.profile(profiles, "vllm", "0.14.0").name == "vllm-0.14.0"
+    assert profile_of("vllm", (0, 14, 1), profiles)[0].name == wide.name
