@@ -19,6 +19,16 @@ from planner.spec.precision import BYTES_PER_WEIGHT
 UNLOADED = "even without load"
 USABLE = 0.85
 """Share of device memory that weights can take when room is left for buffers and some cache; for words only."""
+WORDS: dict[str, tuple[str, str, float]] = {
+    "inventory": ("the {:g} nodes of {subject}", "{:g} nodes of {subject}", 1.0),
+    "gpus": ("the limit of {:g} accelerators", "{:g} accelerators", 1.0),
+    "usd_per_hour": ("the budget of {:g} USD/h", "{:.2f} USD/h", 1.0),
+    "power_w": ("the power limit of {:g} kW", "{:.2f} kW", 1e3),
+    "max_pools": ("at most {:g} pools", "{:g} pools", 1.0),
+    "min_replicas": ("at least {:g} replicas per pool", "", 1.0),
+    "class": ("the demand of {subject}", "", 1.0),
+}
+"""Requirements by kind: as they stand, as they would have to be, and how many of the plan's units make one of words."""
 
 
 def no_columns(setting: Setting, evaluation: Evaluation) -> list[Problem]:
@@ -148,26 +158,15 @@ def no_mix(setting: Setting, evaluation: Evaluation, conflict: Conflict) -> list
 
 
 def _subject(need: Need) -> str:
-    limit = need.limit or 0.0
-    words = {
-        "inventory": f"the {limit:g} nodes of {need.subject}",
-        "gpus": f"the limit of {limit:g} accelerators",
-        "usd_per_hour": f"the budget of {limit:g} USD/h",
-        "power_w": f"the power limit of {limit / 1e3:g} kW",
-        "max_pools": f"at most {limit:g} pools",
-        "min_replicas": f"at least {limit:g} replicas per pool",
-        "class": f"the demand of {need.subject}",
-    }  # fmt: skip
-    return words[need.kind]
+    phrase, _, unit = WORDS[need.kind]
+    return phrase.format((need.limit or 0.0) / unit, subject=need.subject)
 
 
 def _need(need: Need) -> Problem:
     if need.needed is None:
         return Problem(f"{_subject(need)}: easing this alone does not help")
-    units = {"inventory": f"{need.needed:g} nodes of {need.subject}", "usd_per_hour": f"{need.needed:.2f} USD/h",
-             "power_w": f"{need.needed / 1e3:.2f} kW", "gpus": f"{need.needed:g} accelerators",
-             "max_pools": f"{need.needed:g} pools"}  # fmt: skip
-    return Problem(f"{_subject(need)} would have to be {units[need.kind]}")
+    _, amount, unit = WORDS[need.kind]
+    return Problem(f"{_subject(need)} would have to be {amount.format(need.needed / unit, subject=need.subject)}")
 
 
 def _demands(setting: Setting, evaluation: Evaluation, conflict: Conflict) -> Iterator[Problem]:
