@@ -54,6 +54,11 @@ def _flags(pool: Pool, about: PoolPlan, linked: bool, fraction: float | None) ->
         "max-num-seqs": max(1, pool.max_seqs // degrees.dp),
         "max-num-batched-tokens": max(1, pool.max_tokens_per_step // degrees.dp),
     }
+    if degrees.dcp > 1:
+        flags["decode-context-parallel-size"] = degrees.dcp
+    if degrees.cp > 1:
+        what = f"{pool.name}: no vLLM release runs prefill context parallelism ({degrees}) on GPUs"
+        raise BadInput(Problem(what, hint="plan with search: {cp: [1]}"))
     if degrees.ep > 1:
         flags["enable-expert-parallel"] = _all_ranks(pool)
     if pool.weights in QUANTIZED_ON_LOAD:

@@ -73,3 +73,36 @@ def expert_exchange(cut: Cut, rows: Floats, all_rows: Floats, top_k: int, count:
         *collective(cut, "all_gather", gathered, group, count),
         *collective(cut, "reduce_scatter", gathered, group, count),
     ]
+
+
+def context_link(cut: Cut) -> float:
+    """Bytes/s of an accelerator towards the ranks that share its sequences."""
+    ranks = cut.degrees.tp * cut.degrees.cp
+    return cut.hardware.link if ranks <= max(1, cut.hardware.node.scaleup_domain) else cut.hardware.nic
+
+
+def gathered_prompt(cut: Cut, rows: Floats, elements: float, count: float) -> list[Collective]:
+    """Prompt tokens shared by cp ranks: each gathers the keys and values (`elements` per token) of all of them."""
+    return _over_context(cut, "all_gather", rows * cut.degrees.cp * elements * cut.kv_bytes, cut.degrees.cp, count)
+
+
+def merged_decode(cut: Cut, rows: Floats, heads: float, dims: tuple[float, float], count: float) -> list[Collective]:
+    """Partial results of a sequence whose cache is shared: queries gathered, outputs merged by their log-sum-exp.
+
+    cp ranks have equal queries and add up their outputs. dcp ranks have different heads: they gather the queries, work
+    for all of them on their positions, and scatter the merged outputs. dims: of a query, of an output, in 16 bits.
+    """
+    (query, output), dcp = dims, cut.degrees.dcp
+    messages = _over_context(cut, "all_reduce", rows * heads * (2.0 * output + 4.0), cut.degrees.cp, count)
+    if dcp > 1:
+        messages += collective(cut, "all_gather", rows * heads * dcp * (2.0 * query + 4.0), dcp, count)
+        messages += collective(cut, "reduce_scatter", rows * heads * dcp * 2.0 * output, dcp, count)
+    return messages
+
+
+def _over_context(cut: Cut, kind: Kind, payload: Floats, cp: int, count: float) -> list[Collective]:
+    """A collective over cp ranks, which stand tp ranks apart."""
+    if cp <= 1:
+        return []
+    inside = max(1, min(cp, cut.hardware.node.scaleup_domain // cut.degrees.tp))
+    return [Collective(kind, payload, inside, ceil(cp / inside), count)]

@@ -59,6 +59,11 @@ class Cut:
     def expert_tp(self) -> float:
         return max(1.0, self.experts_over / self.degrees.ep)
 
+    @property
+    def kv_split(self) -> int:
+        """Ranks over which the cache of one sequence is cut by position."""
+        return self.degrees.cp * self.degrees.dcp
+
     def kv_heads(self, kv_heads: int) -> float:
         """KV heads on one rank: replicated when tp exceeds them."""
         return max(1.0, kv_heads / self.degrees.tp)

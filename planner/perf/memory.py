@@ -70,13 +70,13 @@ def memory_of(
     stages = stages_of(model, pool.parallelism.pp)
     weights = max(weights_bytes(model, cut, stage) for stage in stages)
     fixed = _activation_bytes(model, pool, cut) * rule.activation_factor
-    comm = _step(_COMM_BYTES, pool.parallelism.tp * pool.parallelism.dp)
+    comm = _step(_COMM_BYTES, pool.parallelism.tp * pool.parallelism.dp * pool.parallelism.cp)
     capacity = hardware.accelerator.memory_bytes
     budget = rule.fraction * (capacity - weights if rule.of == "free" else capacity)
     spent = fixed + comm + rule.graph_bytes + rule.reserve_bytes + (0.0 if rule.of == "free" else weights)
     left = budget - spent
     per_token = max(_rank_kv_per_token(cut, stage, context_tokens) for stage in stages)
-    copies = pool.parallelism.dp * pool.parallelism.cp
+    copies = pool.parallelism.dp * cut.kv_split
     blocks = int(max(left, 0.0) // (per_token * profile.block_tokens)) * copies
     return Memory(
         capacity_bytes=capacity, weights_bytes=weights, activation_bytes=fixed, comm_bytes=comm,
@@ -141,7 +141,7 @@ def _layer_kv(cut: Cut, attention: Attention | None, context: int) -> float:
 
 def _activation_bytes(model: Model, pool: Pool, cut: Cut) -> float:
     table = _ACTIVATION_MOE if model.is_moe else _ACTIVATION_DENSE
-    tokens = pool.max_tokens_per_step / pool.parallelism.dp
+    tokens = pool.max_tokens_per_step / pool.parallelism.dp / pool.parallelism.cp
     return max(_ACTIVATION_FLOOR_BYTES, 2.0 * tokens * model.hidden * _step(table, pool.parallelism.tp))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.perf.collectives import context_link
 from planner.perf.cut import Cut
 from planner.perf.estimators import Estimator
 from planner.perf.estimators.analytic import DECODE_BYTES, GEMM_FLOP
@@ -40,7 +41,7 @@ def prefill_prices(work: StageWork, cut: Cut, price: Estimator) -> PrefillPrices
         else:
             pair += slope * op.count
     share = 1.0 / cut.degrees.cp
-    return PrefillPrices(pair * share, window_pair * share, context * share, chunk)
+    return PrefillPrices(pair * share, window_pair * share, context, chunk)
 
 
 def _affine(op: PrefillAttention, price: Estimator) -> tuple[float, float]:
@@ -56,7 +57,11 @@ def _pairs(tokens: float) -> float:
 
 
 def _context_s(op: PrefillAttention, cut: Cut) -> float:
-    """A cached token read again by a chunk; expanding a latent runs as a product."""
+    """A cached token read again by a chunk, after its key and value came from the rank that keeps them.
+
+    Expanding a latent runs as a product.
+    """
     hardware = cut.hardware
     expand = op.context_flop / (GEMM_FLOP * hardware.flop_per_s(hardware.rate("bf16")))
-    return op.bytes_per_context_token / (DECODE_BYTES * hardware.bandwidth) + expand
+    fetched = op.bytes_per_context_token * (1.0 - 1.0 / cut.kv_split) / context_link(cut)
+    return op.bytes_per_context_token / (DECODE_BYTES * hardware.bandwidth) + expand + fetched

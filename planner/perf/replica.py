@@ -156,8 +156,9 @@ def _linear_s(work: StageWork, price: Estimator, moe_factor: float = 1.0) -> Flo
 
 
 def _prefill_tokens(tokens: Floats, pool: Pool) -> Tokens:
-    rank = _hot_tokens(tokens, pool.parallelism.dp) / pool.parallelism.cp
-    return Tokens(rank, tokens, np.ones_like(tokens), "prefill")
+    """cp ranks hold copies of all weights and share the tokens, so each with its experts sees a part of the step."""
+    cp = pool.parallelism.cp
+    return Tokens(_hot_tokens(tokens, pool.parallelism.dp) / cp, tokens / cp, np.ones_like(tokens), "prefill")
 
 
 def _hot_tokens(tokens: Floats, dp: int) -> Floats:

@@ -107,14 +107,15 @@ def _mix(work: StageWork, cut: Cut, mixer: Attention, tokens: Tokens, count: flo
         state = linear_attention.decode_state if tokens.phase == "decode" else linear_attention.prefill_state
         work.passes.append(state(cut, mixer, rows, count))
     else:
-        _attend(work, cut, mixer, rows, count)
+        _attend(work, cut, mixer, tokens, count)
     work.messages += collectives.tensor_parallel(cut, rows, count)
 
 
 def _attend(
     work: StageWork, cut: Cut, mixer: SoftmaxAttention | LatentAttention | CompressedAttention | CrossAttention,
-    rows: Floats, count: float,
+    tokens: Tokens, count: float,
 ) -> None:  # fmt: skip
+    rows = tokens.rank
     heads = max(1.0, mixer.heads / cut.degrees.tp)
     if isinstance(mixer, SoftmaxAttention):
         work.gemms += softmax_attention.projections(cut, mixer, rows, count)
@@ -124,6 +125,7 @@ def _attend(
             work.decode.append(attention_decode.index_decode(mixer.index_heads, mixer.index_dim, count))
             work.prefill.append(attention_prefill.index_prefill(cut, mixer.index_heads, mixer.index_dim, count))
         query, kv = heads * mixer.head_dim, cut.kv_heads(mixer.kv_heads) * mixer.head_dim
+        _share_context(work, cut, tokens, (heads, 2.0 * kv, mixer.head_dim, mixer.v_head_dim or mixer.head_dim), count)
     elif isinstance(mixer, LatentAttention):
         work.gemms += mla.projections(cut, mixer, rows, count)
         work.decode += mla.decode(cut, mixer, count)
@@ -131,6 +133,8 @@ def _attend(
         latents = rows * (mixer.q_lora + mixer.kv_lora) / cut.hidden / 2
         work.passes.append(elementwise.norms(cut, latents, count))  # both latents are normed in one kernel
         query, kv = heads * mixer.qk_rope_dim, (mixer.kv_lora + mixer.qk_rope_dim) / 2
+        latent = mixer.kv_lora + mixer.qk_rope_dim
+        _share_context(work, cut, tokens, (heads, latent, latent, mixer.kv_lora), count)
     elif isinstance(mixer, CompressedAttention):
         work.gemms += softmax_attention.compressed_projections(cut, mixer, rows, count)
         work.decode.append(attention_decode.compressed_decode(cut, mixer, count))
@@ -142,6 +146,19 @@ def _attend(
         work.prefill.append(attention_prefill.cross_prefill(cut, mixer, count))
         return
     work.passes.append(elementwise.rope_and_cache(cut, rows, query, kv, count))
+
+
+def _share_context(
+    work: StageWork, cut: Cut, tokens: Tokens, shape: tuple[float, float, float, float], count: float
+) -> None:
+    """Messages between ranks that share the sequences. shape: heads, cached elements, query and output dimension."""
+    if cut.kv_split == 1:
+        return
+    heads, cached, query, output = shape
+    if tokens.phase == "prefill":
+        work.messages += collectives.gathered_prompt(cut, tokens.rank, cached, count)
+    else:
+        work.messages += collectives.merged_decode(cut, tokens.rank, heads, (query, output), count)
 
 
 def _feed(work: StageWork, cut: Cut, ffn: Ffn, tokens: Tokens, count: float, model: Model) -> None:

@@ -116,6 +116,6 @@ def ttft_floor(model: Model, candidate: Candidate, hardware: Hardware, input_tok
     """A prompt costs two FLOP per active parameter and token on the ranks that share it."""
     flop = 2.0 * active_parameters(model) * input_tokens
     peak = hardware.flop_per_s(hardware.rate(candidate.weights))
-    ranks = candidate.tp * candidate.dp
+    ranks = candidate.tp * candidate.dp * candidate.cp
     seconds = flop / (peak * ranks)
     return Floor(seconds, f"{flop / 1e12:.1f} TFLOP of prefill over {ranks} x {peak / 1e12:.0f} TFLOP/s")

@@ -64,6 +64,6 @@ def candidate_of(setting: Setting, pool: Pool) -> Candidate:
     cut = pool.parallelism
     key = next(key for key, model in setting.models.items() if model.name == pool.model)
     return Candidate(
-        key, pool.node, ROLES[tuple(sorted(pool.phases))], cut.tp, cut.pp, cut.dp * cut.cp, cut.ep, pool.weights,
-        pool.kv, pool.max_seqs, pool.max_tokens_per_step,
+        key, pool.node, ROLES[tuple(sorted(pool.phases))], cut.tp, cut.pp, cut.dp, cut.ep, pool.weights,
+        pool.kv, pool.max_seqs, pool.max_tokens_per_step, cut.cp, cut.dcp,
     )  # fmt: skip

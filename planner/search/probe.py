@@ -98,7 +98,7 @@ def trials(setting: Setting, candidates: Sequence[Candidate], load: Load) -> lis
 
 def _priced(c: Candidate) -> tuple[object, ...]:
     """What the price table depends on."""
-    return (c.model, c.site, c.tp, c.pp, c.dp, c.ep, c.weights, c.kv, c.max_seqs)
+    return (c.model, c.site, c.tp, c.pp, c.dp, c.ep, c.cp, c.dcp, c.weights, c.kv, c.max_seqs)
 
 
 def _replica(setting: Setting, c: Candidate) -> Replica:

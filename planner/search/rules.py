@@ -12,8 +12,17 @@ from dataclasses import dataclass, field
 from planner.perf.memory import Memory, memory_of
 from planner.registry import Registry
 from planner.search.setting import Setting, Site
-from planner.search.space import Candidate
-from planner.spec.model import Attention, CrossAttention, DenseFfn, Model, MoeFfn, SoftmaxAttention
+from planner.search.space import Candidate, copies_of_cache
+from planner.spec.engine import EngineProfile, Way
+from planner.spec.model import (
+    Attention,
+    CrossAttention,
+    DenseFfn,
+    LatentAttention,
+    Model,
+    MoeFfn,
+    SoftmaxAttention,
+)  # fmt: skip
 
 FP8_BLOCK = 128
 """Rows of a scale block in checkpoints that ship in fp8 (DeepSeek-V3, 2412.19437, section 3.3)."""
@@ -39,8 +48,8 @@ Rule = Callable[[Candidate, Setting], Verdict]
 RULES: Registry[Rule] = Registry("rule")
 PASSED = Verdict(True)
 ORDER = (
-    "inventory", "replica-size", "whole-nodes", "pipeline-layers", "scale-up", "heads", "kv-heads", "ffn-width",
-    "experts", "fp8-blocks", "number-format", "context", "memory",
+    "engine", "inventory", "replica-size", "whole-nodes", "pipeline-layers", "scale-up", "heads", "kv-heads",
+    "ffn-width", "experts", "context-parallel", "fp8-blocks", "number-format", "context", "memory",
 )  # fmt: skip
 """Cheap before costly; the first refusal is the one that is told."""
 
@@ -59,6 +68,35 @@ def refuse(rule: str, reason: str, **numbers: float) -> Verdict:
 
 def _parts(candidate: Candidate, setting: Setting) -> tuple[Model, Site]:
     return setting.models[candidate.model], setting.sites[candidate.site]
+
+
+WAYS: dict[Way, str] = {
+    "pp": "pipeline parallelism", "dp": "attention-data parallelism", "ep": "expert parallelism",
+    "cp": "prefill context parallelism", "dcp": "decode context parallelism", "split": "prefill apart from decode",
+}  # fmt: skip
+
+
+@RULES.register("engine")
+def engine(c: Candidate, setting: Setting) -> Verdict:
+    """The engine of the scenario, in its version, can run it; unconstrained, nothing is held against it."""
+    if setting.unconstrained or not (reason := beyond_engine(c, setting.profile)):
+        return PASSED
+    return refuse("engine", reason)
+
+
+def beyond_engine(c: Candidate, profile: EngineProfile) -> str:
+    """What the profile says its engine cannot run of a candidate, in words; empty when it can run it."""
+    used: dict[Way, bool] = {
+        "pp": c.pp > 1, "dp": c.dp > 1, "ep": c.ep > 1, "cp": c.cp > 1, "dcp": c.dcp > 1,
+        "split": c.role != "aggregated",
+    }  # fmt: skip
+    can = profile.can
+    lacking = [WAYS[way] for way, needed in used.items() if needed and way not in can.ways]
+    lacking += [f"{c.weights} weights"] if can.weights and c.weights not in can.weights else []
+    lacking += [f"a {c.kv} KV cache"] if can.kv and c.kv not in can.kv else []
+    lacking += [f"tp {c.tp}"] if can.max_tp and c.tp > can.max_tp else []
+    lacking += [f"experts over {c.ep} of {c.tp * c.dp} ranks"] if not can.partial_ep and 1 < c.ep < c.tp * c.dp else []
+    return f"{profile.name} does not run {', '.join(lacking)}" if lacking else ""
 
 
 @RULES.register("inventory")
@@ -168,6 +206,24 @@ def experts(c: Candidate, setting: Setting) -> Verdict:
         return refuse("experts", f"ep {c.ep} does not divide tp x dp = {c.tp * c.dp}", ep=c.ep, ranks=c.tp * c.dp)
     if odd := [n for n in counts if n % c.ep]:
         return refuse("experts", f"{odd[0]} experts do not divide by ep {c.ep}", experts=odd[0], ep=c.ep)
+    return PASSED
+
+
+@RULES.register("context-parallel")
+def context_parallel(c: Candidate, setting: Setting) -> Verdict:
+    """Sequences are shared by position only where every layer attends to all of them; copies alone become shares."""
+    if c.cp * c.dcp == 1:
+        return PASSED
+    model = setting.models[c.model]
+    for mixer in _mixers(model):
+        plain = isinstance(mixer, SoftmaxAttention) and not (mixer.window or mixer.index_heads or mixer.index_top_k)
+        latent = isinstance(mixer, LatentAttention) and not (mixer.index_heads or mixer.index_top_k)
+        if not (plain or latent):
+            return refuse("context-parallel", f"{model.name} has layers whose cache cannot be shared by position")
+    copies = copies_of_cache(model, c.tp)
+    if copies % c.dcp:
+        reason = f"tp {c.tp} makes {copies} copies of the cache, which dcp {c.dcp} does not divide"
+        return refuse("context-parallel", reason, copies=copies, dcp=c.dcp)
     return PASSED
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from planner.catalog.catalog import Catalog
 from planner.perf.hardware import Hardware
 from planner.search.demand import Load, Presets, loads
-from planner.spec.engine import EngineProfile
+from planner.spec.engine import EngineProfile, Way
 from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.scenario import NodeType, Scenario
@@ -50,7 +50,8 @@ class Site:
 class Setting:
     """models: by key of the scenario. sites: by name of the node type, in the scenario's order.
 
-    longest: tokens of the longest request (input and output) that each model meets in the probes.
+    longest: tokens of the longest request (input and output) that each model meets in the probes. unconstrained: what
+    the engine cannot run counts as well.
     """
 
     scenario: Scenario
@@ -62,10 +63,15 @@ class Setting:
     longest: Mapping[str, int]
     catalog_hash: str
     presets: Presets = field(default_factory=dict)
+    unconstrained: bool = False
 
     @property
     def seed(self) -> int:
         return self.scenario.search.seed
+
+    def can(self, way: Way) -> bool:
+        """Whether replicas may be cut (or roles split) this way."""
+        return self.unconstrained or way in self.profile.can.ways
 
     def slowdown(self, rel_error: float) -> float:
         """By how much longer steps of this error may last with every promise still kept."""

@@ -8,7 +8,7 @@ from itertools import product
 
 from planner.search.setting import Setting, Site
 from planner.spec.deployment import Parallelism, Phase, Pool
-from planner.spec.model import Model
+from planner.spec.model import LatentAttention, Model
 from planner.spec.precision import Dtype, KvDtype
 from planner.spec.scenario import Scenario, ServedModel
 
@@ -36,14 +36,16 @@ class Candidate:
     kv: KvDtype
     max_seqs: int
     max_tokens_per_step: int
+    cp: int = 1
+    dcp: int = 1
 
     @property
     def gpus(self) -> int:
-        return self.tp * self.pp * self.dp
+        return self.tp * self.pp * self.dp * self.cp
 
     @property
     def parallelism(self) -> Parallelism:
-        return Parallelism(tp=self.tp, pp=self.pp, dp=self.dp, ep=self.ep)
+        return Parallelism(tp=self.tp, pp=self.pp, dp=self.dp, ep=self.ep, cp=self.cp, dcp=self.dcp)
 
     @property
     def shape(self) -> str:
@@ -53,7 +55,14 @@ class Candidate:
     @property
     def cut(self) -> str:
         """`tp4-pp2`."""
-        degrees = (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))
+        degrees = (
+            ("tp", self.tp),
+            ("pp", self.pp),
+            ("dp", self.dp),
+            ("ep", self.ep),
+            ("cp", self.cp),
+            ("dcp", self.dcp),
+        )
         return "-".join(f"{name}{n}" for name, n in degrees if n > 1 or name == "tp")
 
     @property
@@ -80,14 +89,17 @@ def enumerate_pools(setting: Setting) -> Iterator[Candidate]:
 
 def _on_site(setting: Setting, key: str, served: ServedModel, model: Model, site: Site) -> Iterator[Candidate]:
     scenario = setting.scenario
-    cuts = tuple(_cuts(scenario, model, site))
+    cuts = tuple(_cuts(setting, model, site))
     formats = tuple(product(served.weights or (model.native_dtype,), served.kv))
     per_rank = setting.profile.limits_per_dp_rank
     for role in _roles(scenario):
         batches = product(_seqs(setting), _tokens(setting, role))
-        for (tp, pp, dp, ep), (weights, kv), (seqs, tokens) in product(cuts, formats, tuple(batches)):
+        for (tp, pp, dp, ep, cp, dcp), (weights, kv), (seqs, tokens) in product(cuts, formats, tuple(batches)):
             ranks = dp if per_rank else 1
-            yield Candidate(key, site.name, role, tp, pp, dp, ep, weights, kv, seqs * ranks, tokens * ranks)
+            if dcp == 1 or role != "prefill":  # who never decodes has no use for a shared cache
+                yield Candidate(
+                    key, site.name, role, tp, pp, dp, ep, weights, kv, seqs * ranks, tokens * ranks, cp, dcp
+                )
 
 
 def _roles(scenario: Scenario) -> Iterator[str]:
@@ -97,22 +109,39 @@ def _roles(scenario: Scenario) -> Iterator[str]:
         yield from ("prefill", "decode")
 
 
-def _cuts(scenario: Scenario, model: Model, site: Site) -> Iterator[tuple[int, int, int, int]]:
-    """(tp, pp, dp, ep). Without experts attention-data parallelism equals more replicas, so it is left out."""
-    asked = scenario.search
+def _cuts(setting: Setting, model: Model, site: Site) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """(tp, pp, dp, ep, cp, dcp). Without experts attention-data parallelism equals more replicas: it is left out."""
+    asked = setting.scenario.search
     most = min(site.gpus, asked.max_gpus_per_replica or site.gpus)
     tps = asked.tp or _powers(min(most, site.reach))
     pps = asked.pp or _powers(min(most, MOST_PIPELINE_STAGES))
     dps = asked.dp or (_powers(most) if model.is_moe else (1,))
-    for tp, pp, dp in product(tps, pps, dps):
-        if tp * pp * dp <= most:
-            for ep in asked.ep or _expert_degrees(model, tp * dp):
-                yield tp, pp, dp, ep
+    cps = asked.cp or (_powers(most) if setting.can("cp") else (1,))
+    for tp, pp, dp, cp in product(tps, pps, dps, cps):
+        if tp * pp * dp * cp <= most:
+            eps = asked.ep or _expert_degrees(model, tp * dp, between=setting.unconstrained)
+            dcps = asked.dcp or _cache_shares(setting, model, tp)
+            yield from ((tp, pp, dp, ep, cp, dcp) for ep, dcp in product(eps, dcps))
 
 
-def _expert_degrees(model: Model, width: int) -> tuple[int, ...]:
-    """Experts cut by tensor (1) or spread over all ranks; in between is only tried when asked for."""
-    return tuple(sorted({1, width})) if model.is_moe else (1,)
+def _expert_degrees(model: Model, width: int, *, between: bool) -> tuple[int, ...]:
+    """Experts cut by tensor (1) or spread over all ranks, as engines do; in between when asked for or unconstrained."""
+    if not model.is_moe:
+        return (1,)
+    return _powers(width) if between else tuple(sorted({1, width}))
+
+
+def _cache_shares(setting: Setting, model: Model, tp: int) -> tuple[int, ...]:
+    """Copies of the cache that tensor parallelism makes: kept, or all turned into shares."""
+    copies = copies_of_cache(model, tp)
+    return (1, copies) if copies > 1 and setting.can("dcp") else (1,)
+
+
+def copies_of_cache(model: Model, tp: int) -> int:
+    """Ranks of a tensor-parallel group that hold the same keys and values, in every layer."""
+    heads = (layer.attention for layer in model.layers if layer.attention is not None)
+    copies = {tp if isinstance(a, LatentAttention) else max(1, tp // getattr(a, "kv_heads", tp)) for a in set(heads)}
+    return min(copies, default=1)
 
 
 def _powers(most: int) -> tuple[int, ...]:

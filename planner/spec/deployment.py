@@ -19,7 +19,9 @@ class Parallelism(Frozen):
     """How one replica is cut: tensor, pipeline, attention-data, expert and context parallel degrees.
 
     tp * pp * dp * cp accelerators make a replica; ep divides tp * dp (1 = experts are tensor-parallel).
-    Independent copies are `Pool.replicas`, never dp.
+    Independent copies are `Pool.replicas`, never dp. cp: ranks with copies of the weights share the tokens of a prompt
+    and its cache (prefill context parallelism). dcp: ranks of one tensor-parallel group share a cache that they would
+    hold copies of (decode context parallelism); it takes no further accelerators.
     """
 
     tp: PositiveInt = 1
@@ -27,6 +29,7 @@ class Parallelism(Frozen):
     dp: PositiveInt = 1
     ep: PositiveInt = 1
     cp: PositiveInt = 1
+    dcp: PositiveInt = 1
 
     @property
     def gpus(self) -> int:

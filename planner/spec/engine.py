@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt
 
 from planner.spec.base import Frozen, Sourced
 from planner.spec.correction import Correction, narrowest
+from planner.spec.precision import Dtype, KvDtype
 from planner.units import Bytes, Seconds
 
 Version = tuple[int, ...]
@@ -70,6 +71,25 @@ class MemoryRule(Frozen):
     """Share of blocks that an admission leaves free."""
 
 
+Way = Literal["pp", "dp", "ep", "cp", "dcp", "split"]
+
+
+class Abilities(Frozen):
+    """What the engine can run in these versions, as its documentation says; what is not listed it cannot.
+
+    ways: pipeline, attention-data, expert, prefill context and decode context parallelism, and `split`: prefill apart
+    from decode. weights, kv: number formats, empty = all that the accelerator has. max_tp: ranks of a tensor-parallel
+    group, None = any number.
+    """
+
+    ways: tuple[Way, ...] = ("pp", "dp", "ep", "split")
+    weights: tuple[Dtype, ...] = ()
+    kv: tuple[KvDtype, ...] = ()
+    max_tp: PositiveInt | None = None
+    partial_ep: bool = True
+    """Whether experts may be spread over some of the ranks that share them, not all."""
+
+
 class Patch(Frozen):
     """Stated fields replace those of the profile; `rel_error` likewise."""
 
@@ -106,6 +126,7 @@ class EngineProfile(Sourced):
     """Engine whose fitted operator forms are nearest; empty = none fit this engine's kernels."""
     kv_for_fp8_weights: Literal["", "fp8"] = ""
     """KV format that this engine picks by itself for fp8 checkpoints."""
+    can: Abilities = Abilities()
     memory: MemoryRule = MemoryRule()
     overhead: Overhead = Overhead()
     multipliers: Multipliers = Multipliers()

@@ -99,12 +99,18 @@ class Search(Frozen):
     pp: tuple[PositiveInt, ...] = ()
     dp: tuple[PositiveInt, ...] = ()
     ep: tuple[PositiveInt, ...] = ()
+    cp: tuple[PositiveInt, ...] = ()
+    """Ranks that share the tokens of a prompt; empty = 1, or more where the engine can."""
+    dcp: tuple[PositiveInt, ...] = ()
+    """Tensor-parallel ranks that share one cache instead of copies; empty = as the engine can."""
     max_tokens_per_step: tuple[PositiveInt, ...] = ()
     max_seqs: tuple[PositiveInt, ...] = ()
     roles: tuple[Role, ...] = ("aggregated", "disaggregated")
     max_gpus_per_replica: PositiveInt | None = None
     requests_per_probe: PositiveInt = 1000
     seed: int = 0
+    unconstrained: bool = False
+    """Also search what the engine cannot run, as a second result; the plan itself never uses it."""
 
 
 class Limits(Frozen):
@@ -181,5 +187,5 @@ class Scenario(Frozen):
         for key, served in self.models.items():
             yield ("models", key, "weights"), served.weights
             yield ("models", key, "kv"), served.kv
-        for field in ("tp", "pp", "dp", "ep", "max_tokens_per_step", "max_seqs", "roles"):
+        for field in ("tp", "pp", "dp", "ep", "cp", "dcp", "max_tokens_per_step", "max_seqs", "roles"):
             yield ("search", field), getattr(self.search, field)

@@ -73,3 +73,10 @@ def test_what_vllm_cannot_run_is_refused(engine: dict[str, str], pool: dict[str,
 def test_an_unknown_target_names_the_known_ones():
     with pytest.raises(BadInput, match="vllm"):
         EXPORTERS.get("vlm")
+
+
+def test_shared_caches_have_a_flag_and_shared_prompts_have_none():
+    pool = {"parallelism": {"tp": 8, "dcp": 2}}
+    assert flags(changed(tiny_plan(), **pool))["decode-context-parallel-size"] == 2
+    with pytest.raises(BadInput, match="no vLLM release runs prefill context parallelism"):
+        flags(changed(tiny_plan(), parallelism={"tp": 4, "cp": 2}))

@@ -14,7 +14,7 @@ from planner.spec.deployment import Parallelism, Pool
 from planner.spec.engine import EngineProfile, Multipliers, Overhead
 from planner.spec.step import Replica
 
-DEGREES = ("tp", "pp", "dp", "ep", "cp")
+DEGREES = ("tp", "pp", "dp", "ep", "cp", "dcp")
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_context_parallel_ranks_share_prompts_and_cache(replica_of: ReplicaOf, p
     one, two = (replica_of(pool_of("llama-3.1-8b", cp=cp), estimator="roofline") for cp in (1, 2))
     assert two.cost.pair_s == pytest.approx(one.cost.pair_s / 2)
     assert two.cost.decode_context_s[8] == pytest.approx(one.cost.decode_context_s[8] / 2)
-    assert two.kv_blocks == 2 * one.kv_blocks
+    assert 2 * one.kv_blocks <= two.kv_blocks < 2.01 * one.kv_blocks  # and a rank has half the activations
 
 
 def test_decode_batches_round_up_to_captured_graphs(catalog: Catalog, replica_of: ReplicaOf, pool_of: PoolOf) -> None:

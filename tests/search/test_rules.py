@@ -11,6 +11,7 @@ from planner.perf.memory import memory_of
 from planner.search.rules import RULES, Refused, admit
 from planner.search.setting import Setting
 from planner.search.space import Candidate, enumerate_pools
+from planner.spec.engine import Abilities
 
 GOOD = Candidate("m", "fast", "aggregated", 2, 1, 1, 1, "bf16", "bf16", 256, 2048)
 
@@ -117,3 +118,33 @@ def test_experts_get_attention_data_parallelism_dense_models_do_not(dense: Setti
     assert {c.dp for c in enumerate_pools(dense)} == {1}
     assert {1, 2, 4, 8} <= {c.dp for c in enumerate_pools(moe)}
     assert all(c.ep in (1, c.tp * c.dp) for c in enumerate_pools(moe))
+
+
+def test_copies_of_a_cache_may_be_shared_and_nothing_else(dense: Setting) -> None:
+    """4 KV heads: tp 8 makes 2 copies of each; prompts are shared whatever the heads."""
+    able = replace(dense, unconstrained=True)
+    assert verdict("context-parallel", replace(GOOD, tp=8, dcp=2), able) == (True, "")
+    assert verdict("context-parallel", replace(GOOD, cp=4), able) == (True, "")
+    ok, words = verdict("context-parallel", replace(GOOD, tp=4, dcp=2), able)
+    assert not ok
+    assert words == "tp 4 makes 1 copies of the cache, which dcp 2 does not divide"
+
+
+def test_an_engine_says_what_it_cannot_run(dense: Setting) -> None:
+    narrow = dense.profile.model_copy(update={"can": Abilities(ways=("pp",), weights=("bf16",), max_tp=4)})
+    setting = replace(dense, profile=narrow)
+    assert verdict("engine", replace(GOOD, pp=2), setting) == (True, "")
+    wide = replace(GOOD, role="decode", tp=8, dp=2, weights="fp8")
+    said = "engine does not run attention-data parallelism, prefill apart from decode, fp8 weights, tp 8"
+    assert verdict("engine", wide, setting) == (False, said)
+    assert verdict("engine", wide, replace(setting, unconstrained=True)) == (True, "")
+
+
+def test_context_parallel_pools_are_only_proposed_to_engines_that_run_them(dense: Setting) -> None:
+    degrees = {(c.cp, c.dcp) for c in enumerate_pools(dense)}
+    assert degrees == {(1, 1)}
+    able = replace(dense, profile=dense.profile.model_copy(update={"can": Abilities(ways=("pp", "dcp", "split"))}))
+    shared = [c for c in enumerate_pools(able) if c.dcp > 1]
+    assert {(c.tp, c.dcp) for c in shared} == {(8, 2)}
+    assert {c.role for c in shared} == {"aggregated", "decode"}
+    assert {c.cp for c in enumerate_pools(replace(dense, unconstrained=True))} == {1, 2, 4, 8, 16}

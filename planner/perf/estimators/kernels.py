@@ -44,6 +44,7 @@ class Kernels:
         grid = self._grid(_by_head("decode", op.head_dim, op.latent), "fp8" if op.kv_bytes == 1.0 else "bf16")
         if grid is None or not (op.fitted_shape or op.latent):
             return None
+        context = context / op.shared
         roof, seen = self._roofline("bf16"), np.log2(context)
         if op.latent:
             floor = roof.mla_decode_s(seqs, op.heads, context, op.kv_bytes)

@@ -28,19 +28,24 @@ class DecodeAttention:
     count: float
     fitted_shape: bool = True
     latent: bool = False
+    shared: int = 1
+    """Ranks that share the positions of a sequence; the two prices per token are this rank's part."""
     launches: float = 2.0
 
 
 def softmax_decode(cut: Cut, att: SoftmaxAttention, count: float) -> DecodeAttention:
-    """GQA/MHA/MQA: K and V of the rank's heads are read once per step."""
+    """GQA/MHA/MQA: K and V of the rank's heads are read once per step.
+
+    Ranks that share a cache (dcp) gather their queries: each reads its share of the positions for all their heads.
+    """
     heads, kv = max(1.0, att.heads / cut.degrees.tp), cut.kv_heads(att.kv_heads)
     dims = att.head_dim + (att.v_head_dim or att.head_dim)
     cached = att.head_dim if att.keys_are_values else dims
     return DecodeAttention(
-        bytes_per_token=kv * cached * cut.kv_bytes / cut.degrees.cp,
+        bytes_per_token=kv * cached * cut.kv_bytes / cut.kv_split,
         flop_per_token=2.0 * heads * dims / cut.degrees.cp,
-        heads=heads, kv_heads=kv, head_dim=att.head_dim, kv_bytes=cut.kv_bytes,
-        window=att.index_top_k or att.window or 0, count=count,
+        heads=heads * cut.degrees.dcp, kv_heads=kv, head_dim=att.head_dim, kv_bytes=cut.kv_bytes,
+        window=att.index_top_k or att.window or 0, count=count, shared=cut.kv_split,
     )  # fmt: skip
 
 

@@ -36,10 +36,10 @@ def projections(cut: Cut, att: LatentAttention, rows: Floats, count: float) -> l
 def decode(cut: Cut, att: LatentAttention, count: float) -> list[DecodeAttention]:
     heads, latent = _heads(cut, att), att.kv_lora + att.qk_rope_dim
     main = DecodeAttention(
-        bytes_per_token=latent * cut.kv_bytes / cut.degrees.cp,
+        bytes_per_token=latent * cut.kv_bytes / cut.kv_split,
         flop_per_token=2.0 * heads * (2 * att.kv_lora + att.qk_rope_dim) / cut.degrees.cp,
-        heads=heads, kv_heads=1.0, head_dim=latent, kv_bytes=cut.kv_bytes, window=att.index_top_k, count=count,
-        fitted_shape=False, latent=True,
+        heads=heads * cut.degrees.dcp, kv_heads=1.0, head_dim=latent, kv_bytes=cut.kv_bytes, window=att.index_top_k,
+        count=count, fitted_shape=False, latent=True, shared=cut.kv_split,
     )  # fmt: skip
     if not _own_index(att):
         return [main]
