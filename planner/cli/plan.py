@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from planner.errors import BadInput, Problem
 if TYPE_CHECKING:
     from planner.catalog import Catalog, ResolvedScenario
     from planner.cli.planning import Run
+    from planner.spec.scenario import Scenario
 
 STOPPED_AT_LIMIT = 4
 
@@ -34,6 +36,10 @@ def plan(
         typer.Option("--shard", metavar="I/N", help="Only simulate part I of N, into --journal."),
     ] = None,
     time_limit: TimeLimit = None,
+    unconstrained: Annotated[
+        bool,
+        typer.Option("--unconstrained", help="Also search what the engine cannot run, as a second result."),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -47,6 +53,8 @@ def plan(
 
     opened = Catalog.open(catalog or ())
     asked = load_scenario(scenario, opened)
+    if unconstrained:
+        asked = replace(asked, scenario=_opened(asked.scenario))
     if shard is not None:
         run = Run(seed, jobs, time_limit, journal, quiet, no_color, engine)
         print_text(_shard(asked, opened, shard, run, output, json))
@@ -61,6 +69,11 @@ def plan(
     print_text(dump_plan(answer) if json else as_text(answer, terminal_width(), wants_color(no_color)))
     if answer.status != "optimal":
         raise typer.Exit(STOPPED_AT_LIMIT)
+
+
+def _opened(scenario: Scenario) -> Scenario:
+    """The scenario that also asks for what no limit of the engine holds back."""
+    return scenario.model_copy(update={"search": scenario.search.model_copy(update={"unconstrained": True})})
 
 
 def _shard(asked: ResolvedScenario, opened: Catalog, shard: str, run: Run, output: Path | None, json: bool) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from planner.report.numbers import count, goal_text, interval, money, power, quantity, seconds, share
 from planner.spec.deployment import Deployment, Pool
-from planner.spec.plan import Bill, ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
+from planner.spec.plan import Beyond, Bill, ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
 
 NARROWEST = 80
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
@@ -64,6 +64,8 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
     yield from _section("Why this", _searched(plan), _refusals(plan))
     if plan.runners_up:
         yield from _section("Next best", _runners_up(plan))
+    if plan.unconstrained:
+        yield from _section("Unconstrained, not part of the plan", _beyond(plan.unconstrained))
 
 
 def _outcome(found: Outcome, *costs: RenderableType) -> Iterator[RenderableType]:
@@ -225,6 +227,12 @@ def _runners_up(plan: Plan) -> Table:
         numbers = (count(other.gpus), money(other.usd_per_hour), _delta(plan, other))
         table.add_row(Text(other.summary), Text(other.reason), *numbers)
     return table
+
+
+def _beyond(found: Beyond) -> Text:
+    """The second result, what is missing for it, and what it would be worth."""
+    size = f"{found.summary}; {count(found.gpus)} GPUs, {money(found.usd_per_hour)}/h"
+    return Text("\n".join([size, *(f"missing: {words}" for words in found.lacking), found.reason]))
 
 
 def _delta(plan: Plan, other: RunnerUp) -> str:

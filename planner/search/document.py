@@ -13,7 +13,7 @@ from planner.search.choose import Choice, settle, shapes_of
 from planner.search.evaluate import Evaluation, Progress
 from planner.search.place import placement
 from planner.search.predict import Prediction, predict
-from planner.search.problem import Conflict, Reached
+from planner.search.problem import Conflict, Reached, Selection
 from planner.search.rules import Refused
 from planner.search.select import parameters
 from planner.search.setting import Setting
@@ -46,7 +46,7 @@ def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress:
         pools=found.pools,
         classes=found.classes,
         bill=found.bill,
-        objectives=tuple(_objective(setting, reached, found) for reached in choice.selection.reached),
+        objectives=objectives_of(setting, choice.selection, found),
         evidence=_evidence(evaluation, choice),
         runners_up=tuple(_runners_up(setting, evaluation, choice, found, progress)),
         placement=placement(setting, choice.deployment),
@@ -57,6 +57,19 @@ def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress:
 def _unfinished(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.left_out:
         yield f"stopped at the time limit: {evaluation.left_out} candidates were not evaluated, a better plan may exist"
+
+
+def objectives_of(setting: Setting, selection: Selection, found: Prediction) -> tuple[Objective, ...]:
+    return tuple(_objective(setting, reached, found) for reached in selection.reached)
+
+
+def better(ours: Iterable[Objective], theirs: Iterable[Objective]) -> str:
+    """By how much the first differs from the second, in the first goal that tells them apart."""
+    for one, other in zip(ours, theirs, strict=True):
+        if abs(one.value - other.value) > 1e-6 * max(abs(one.value), abs(other.value)):
+            change = (one.value - other.value) / other.value
+            return f"{one.goal}: {one.value:.4g} {UNITS[one.goal]} against {other.value:.4g} ({change:+.0%})"
+    return "equal in every goal"
 
 
 def _objective(setting: Setting, reached: Reached, found: Prediction) -> Objective:

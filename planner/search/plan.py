@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planner import __version__
 from planner.catalog import Catalog, ResolvedScenario
+from planner.search.beyond import look_beyond, with_beyond
 from planner.search.choose import choose
 from planner.search.document import document
 from planner.search.evaluate import Progress, evaluate
@@ -46,8 +47,9 @@ def plan(
     admitted = tuple(admit(pools, setting))
     with open_workers(engine, jobs, len(admitted)) as workers, open_journal(journal, owner_of(setting)) as kept:
         columns = evaluate(admitted, setting, workers, kept, tell, late)
+        wider = look_beyond(setting, workers, kept, tell, late)
     choice = choose(columns, setting, tell)
-    return document(setting, columns, choice, tell)
+    return with_beyond(document(setting, columns, choice, tell), setting, wider, tell)
 
 
 def _alarm(limit_s: float | None) -> Callable[[], bool]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from planner.spec.deployment import Deployment
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class Document(BaseModel):
@@ -113,6 +113,22 @@ class RunnerUp(Document):
     reason: str
 
 
+class Beyond(Document):
+    """What would be best if the engine had no limits. lacking: per pool what it does not run; empty = it runs it all.
+
+    evaluated: candidates of the opened space. reason: by how much it is better than the plan.
+    """
+
+    summary: str
+    deployment: Deployment
+    lacking: tuple[str, ...]
+    usd_per_hour: float
+    gpus: int
+    objectives: tuple[Objective, ...]
+    evaluated: int
+    reason: str
+
+
 class Evidence(Document):
     """What was looked at and how the choice was confirmed."""
 
@@ -144,6 +160,8 @@ class Plan(Document):
     evidence: Evidence
     runners_up: tuple[RunnerUp, ...] = ()
     pareto: tuple[RunnerUp, ...] = ()
+    unconstrained: Beyond | None = None
+    """A second result, only where the scenario asks for it; since 1.1."""
     placement: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()
 
