@@ -12,6 +12,24 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class Chains:
+    """What n requests have in common: their tokens cut into links, each named by its content and all before it.
+
+    Request i has links[start[i] : start[i] + count[i]], the first `count[i] * link_tokens` tokens of prompt and answer;
+    equal links hold equal tokens. start, count: int64 [n]; links: int64 [m], ranges of requests may overlap.
+    """
+
+    start: Ints
+    count: Ints
+    links: Ints
+    link_tokens: int
+
+    def of(self, rows: Ints) -> Chains:
+        """The chains of some requests."""
+        return Chains(self.start[rows], self.count[rows], self.links, self.link_tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Requests:
     """n requests in order of arrival (ties by index).
 
@@ -19,7 +37,8 @@ class Requests:
     input_tokens, output_tokens: int64 [n], both >= 1. class_index: int64 [n], index into class_names.
     concurrency: 0 for open loop; otherwise request i + concurrency starts when an earlier one finishes, so that this
     many are in flight. cached_tokens: int64 [n], prompt tokens whose KV a prefix cache holds already: they take no
-    computation but blocks like any others, and fewer than the prompt; None = no prefix cache.
+    computation but blocks like any others, and fewer than the prompt; None = none. chains: what a prefix cache that is
+    simulated finds and keeps; None = no two requests share tokens.
     """
 
     arrival_s: Floats
@@ -29,6 +48,7 @@ class Requests:
     class_names: tuple[str, ...]
     concurrency: int = 0
     cached_tokens: Ints | None = None
+    chains: Chains | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)

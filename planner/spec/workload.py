@@ -124,6 +124,13 @@ class Arrivals(Frozen):
             yield ("profile_step",), "must be longer than 0 s"
 
 
+class SharedPrefix(Frozen):
+    """The first tokens of each prompt are one of `variants` texts, each as likely: system prompts, documents, tools."""
+
+    tokens: PositiveInt
+    variants: PositiveInt = 1
+
+
 class RequestClass(Frozen):
     """One kind of request: its model, its lengths (preset, distribution or trace), its arrivals, its SLO."""
 
@@ -137,11 +144,15 @@ class RequestClass(Frozen):
     """May be left out for a trace (its own times) and for a preset that carries arrivals."""
     requests: PositiveInt | None = None
     """Requests to simulate; offline classes: the size of the job."""
+    prefix: SharedPrefix | None = None
+    """What prompts have in common, for the prefix cache; the tokens are part of the input."""
     slo: Slo = Slo()
 
     @model_validator(mode="after")
     def _one_source(self) -> RequestClass:
         _exactly_one(self, "preset", "lengths", "trace")
+        if self.prefix is not None and self.trace is not None:
+            wrong(self, [(("prefix",), "a trace says itself what its prompts have in common (`hash_ids`)")])
         if self.lengths is not None and self.arrivals is None:
             raise ValueError("`lengths` need `arrivals`: a rate, a concurrency or all_at_once")
         if self.arrivals is not None and self.arrivals.all_at_once and self.trace is None and self.requests is None:

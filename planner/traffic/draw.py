@@ -13,6 +13,7 @@ from planner.errors import BadInput, Problem, raise_all
 from planner.spec.requests import Requests
 from planner.spec.workload import RequestClass
 from planner.traffic.arrivals import require_positive_scale
+from planner.traffic.chains import LINK_TOKENS, join, one_size
 from planner.traffic.presets import Preset, preset, shipped
 from planner.traffic.readers import read
 from planner.traffic.stream import Drawn, Offered, Stream
@@ -40,7 +41,8 @@ class Traffic:
         self._check_closed_loops()
         size = _open_size(self.streams) if requests is None else requests
         sizes = [size if stream.is_open else _closed_size(stream, requests) for stream in self.streams]
-        drawn = [stream.draw(n, seed, rate_scale) for stream, n in zip(self.streams, sizes, strict=True)]
+        link_tokens = _link_tokens(self.streams)
+        drawn = [stream.draw(n, seed, rate_scale, link_tokens) for stream, n in zip(self.streams, sizes, strict=True)]
         concurrency = max((stream.concurrency for stream in self.streams), default=0)
         return _merge(self.streams, drawn, size, concurrency)
 
@@ -105,7 +107,7 @@ def _stream(one: RequestClass, folder: Path, known: Mapping[str, Preset]) -> Str
     if arrivals is None:
         hint = "give arrivals: rate, concurrency or all_at_once"
         raise BadInput(Problem(f"class {one.name!r}: preset {one.preset!r} has no arrivals of its own", hint=hint))
-    return Stream(one.name, one.model, lengths, None, arrivals, one.requests)
+    return Stream(one.name, one.model, lengths, None, arrivals, one.requests, prefix=one.prefix)
 
 
 def _trace_stream(one: RequestClass, folder: Path) -> Stream:
@@ -121,6 +123,13 @@ def _trace_stream(one: RequestClass, folder: Path) -> Stream:
     if one.arrivals is not None and one.arrivals.all_at_once:
         requests = requests or len(recorded)
     return Stream(one.name, one.model, None, recorded, one.arrivals, requests, one.trace.rate_scale)
+
+
+def _link_tokens(streams: Sequence[Stream]) -> int:
+    """Of a trace with prefix hashes, else the usual."""
+    traces = [stream.recorded.chains for stream in streams if stream.recorded is not None]
+    known = [chains for chains in traces if chains is not None]
+    return one_size(known) if known else LINK_TOKENS
 
 
 def _closed_size(stream: Stream, requests: int | None) -> int:
@@ -147,6 +156,7 @@ def _merge(streams: Sequence[Stream], drawn: Sequence[Drawn], open_size: int, co
     opened = np.array([stream.is_open for stream in streams])[class_index[order]]
     ends = [d.arrival_s[-1] for s, d in zip(streams, drawn, strict=True) if s.is_open and len(d.arrival_s) < open_size]
     order = order[(np.cumsum(opened) <= open_size) & (arrival_s[order] <= min(ends, default=np.inf))]
+    chains = join([(len(d.arrival_s), d.chains) for d in drawn])
     return Requests(
         arrival_s[order],
         np.concatenate([d.input_tokens for d in drawn])[order],
@@ -154,4 +164,5 @@ def _merge(streams: Sequence[Stream], drawn: Sequence[Drawn], open_size: int, co
         class_index[order],
         tuple(stream.name for stream in streams),
         concurrency,
+        chains=chains.of(order) if chains is not None else None,
     )

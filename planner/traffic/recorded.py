@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import BadInput, Problem, Where, raise_all
-from planner.spec.requests import Floats, Ints
+from planner.spec.requests import Chains, Floats, Ints
 
 MOST_PROBLEMS = 20
 MOST_TOKENS = 2**31
@@ -21,7 +21,8 @@ class Recorded:
 
     arrival_s: float64 [n], not falling, the first at 0; None when the file holds lengths only. input_tokens,
     output_tokens: int64 [n], >= 1. grid_s: the publisher rounded the times down to multiples of it (0 = exact).
-    failed: rows left out because the recorded service answered nothing.
+    failed: rows left out because the recorded service answered nothing. chains: what the prompts have in common, if the
+    file says so.
     """
 
     arrival_s: Floats | None
@@ -29,6 +30,7 @@ class Recorded:
     output_tokens: Ints
     grid_s: float = 0.0
     failed: int = 0
+    chains: Chains | None = None
 
     def __len__(self) -> int:
         return len(self.input_tokens)
@@ -46,7 +48,8 @@ class Recorded:
     def head(self, limit: int | None) -> Recorded:
         """The first `limit` rows."""
         times = self.arrival_s[:limit] if self.arrival_s is not None else None
-        return Recorded(times, self.input_tokens[:limit], self.output_tokens[:limit], self.grid_s, self.failed)
+        chains = self.chains.of(np.arange(len(self))[:limit]) if self.chains is not None else None
+        return Recorded(times, self.input_tokens[:limit], self.output_tokens[:limit], self.grid_s, self.failed, chains)
 
 
 @dataclass(slots=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planner.spec.requests import Floats, Ints
-from planner.spec.workload import Arrivals, Lengths
+from planner.spec.requests import Chains, Floats, Ints
+from planner.spec.workload import Arrivals, Lengths, SharedPrefix
 from planner.traffic import arrivals as process
+from planner.traffic import chains
 from planner.traffic.lengths import mean_tokens, token_pairs
 from planner.traffic.recorded import Recorded
 
@@ -40,11 +41,15 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The first requests of one stream: arrival_s float64 [n] not falling, input_tokens and output_tokens int64 [n]."""
+    """The first requests of one stream: arrival_s float64 [n] not falling, input_tokens and output_tokens int64 [n].
+
+    chains: what their prompts have in common, None = nothing.
+    """
 
     arrival_s: Floats
     input_tokens: Ints
     output_tokens: Ints
+    chains: Chains | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Stream:
     arrivals: Arrivals | None
     requests: int | None
     trace_scale: float = 1.0
+    prefix: SharedPrefix | None = None
 
     @property
     def concurrency(self) -> int:
@@ -97,9 +103,25 @@ class Stream:
         assert self.recorded is not None  # a stream has lengths or a trace
         return float(self.recorded.input_tokens.mean()), float(self.recorded.output_tokens.mean())
 
-    def draw(self, n: int, seed: int, rate_scale: float) -> Drawn:
-        """The first n requests (fewer when a trace ends); jobs and closed loops all arrive at 0."""
-        return Drawn(self._times(n, seed, rate_scale), *self._tokens(n, seed))
+    def draw(self, n: int, seed: int, rate_scale: float, link_tokens: int = chains.LINK_TOKENS) -> Drawn:
+        """The first n requests (fewer when a trace ends); jobs and closed loops all arrive at 0.
+
+        link_tokens: links of a shared prefix; a trace brings its own.
+        """
+        times = self._times(n, seed, rate_scale)
+        if self.lengths is None:
+            assert self.recorded is not None  # a stream has lengths or a trace
+            rows = self._rows(n, seed)
+            shared = self.recorded.chains.of(rows) if self.recorded.chains is not None else None
+            return Drawn(times, self.recorded.input_tokens[rows], self.recorded.output_tokens[rows], shared)
+        tokens = token_pairs(self.lengths, self._random(seed, "lengths").standard_normal((n, 2)))
+        return Drawn(times, *tokens, self._shared(tokens[0], seed, link_tokens))
+
+    def _shared(self, input_tokens: Ints, seed: int, link_tokens: int) -> Chains | None:
+        if self.prefix is None:
+            return None
+        texts = self._random(seed, "prefix").integers(0, self.prefix.variants, len(input_tokens))
+        return chains.shared(self.prefix, input_tokens, texts, link_tokens)
 
     def _times(self, n: int, seed: int, rate_scale: float) -> Floats:
         if self.arrivals is None:
@@ -118,15 +140,12 @@ class Stream:
             return times
         return np.sort(times + self.recorded.grid_s * self._random(seed, "jitter").random(len(times)))
 
-    def _tokens(self, n: int, seed: int) -> tuple[Ints, Ints]:
-        random = self._random(seed, "lengths")
-        if self.lengths is not None:
-            return token_pairs(self.lengths, random.standard_normal((n, 2)))
+    def _rows(self, n: int, seed: int) -> Ints:
+        """Rows of the trace in its order; under another arrival process drawn with replacement."""
         assert self.recorded is not None
-        rows = np.arange(min(n, len(self.recorded)))
-        if self.arrivals is not None:  # lengths of a trace under another arrival process: rows drawn with replacement
-            rows = np.floor(random.random(n) * len(self.recorded)).astype(np.int64)
-        return self.recorded.input_tokens[rows], self.recorded.output_tokens[rows]
+        if self.arrivals is None:
+            return np.arange(min(n, len(self.recorded)))
+        return np.floor(self._random(seed, "lengths").random(n) * len(self.recorded)).astype(np.int64)
 
     def _random(self, seed: int, purpose: str) -> np.random.Generator:
         digest = hashlib.sha256(f"{seed}/{self.name}/{purpose}".encode()).digest()
