@@ -40,10 +40,14 @@ COLD_START_S = {"vllm": 0.05, "trtllm": 0.25, "sglang": 0.6}
 # and per sequence and step than InferenceX runs of the same engine versions (25 groups, fitted; TPOT bias -14 and -30 %
 # without it on Hopper and Blackwell).
 SHARED_HOST_STEP_S, SHARED_HOST_SEQ_S = 1.5e-3, 28e-6
-# Outputs of equal nominal length still end a few steps apart (sampling, detokenising, client threads). Without it a
-# simulated closed loop keeps all requests in phase for ever, which no measured run does: on 943 measured points the
-# median TTFT error is 76 % with 0, 54 % with 1, 47 % with 4 and 43 % with 10 % of spread.
-FIXED_SPREAD = 0.05
+# Whether requests of one nominal length stay in phase: half width of the spread of their outputs. An engine that runs
+# prompts before decodes holds them together: all of them see the same decode steps, so all end together and the next
+# prompts stand in one queue (84 runs of SGLang with Qwen3-32B: TPOT free of prompts, first tokens a wave late; TPOT
+# error 41 % with 5 % of spread, 9 % with .6 %). Where prompts and decodes share steps a request keeps the delay of its
+# own prompt, and measured runs show no waves: the first token does not depend on the output length (267 runs of vLLM
+# 0.12 and TensorRT-LLM 1.0: TTFT error 100 % with 0, 24 % with 5 %, 18 % with 15 % of spread).
+FIXED_SPREAD = {"sglang": 0.006, "vllm": 0.15, "trtllm": 0.15}
+OTHER_SPREAD = 0.05
 # Spread of real prompts and answers: coefficients of variation of ShareGPT-like sets are .7-1.5.
 DATASET_INPUT_CV, DATASET_OUTPUT_CV = 1.0, 0.7
 
@@ -64,6 +68,7 @@ class Client:
     output_mean: float
     input_shape: str
     output_shape: str
+    fixed_spread: float = OTHER_SPREAD
     steady: bool = False
     gaps_as_tpot: bool = False
     cold_start_s: float = 0.0
@@ -86,6 +91,7 @@ def client_of(row: Row) -> Client:
         input_mean=row.input_mean or DATASET_INPUT.get(dataset, UNKNOWN_INPUT),
         output_mean=row.output_mean or UNKNOWN_OUTPUT, input_shape=shape,
         output_shape="nearly_fixed" if shape == "fixed" and row.load_kind == "concurrency" else shape,
+        fixed_spread=FIXED_SPREAD.get(row.engine, OTHER_SPREAD),
         steady=measured_gaps or dataset.startswith("ml.energy") or (row.load_kind == "rate" and not row.requests),
         gaps_as_tpot=measured_gaps, host_step_s=SHARED_HOST_STEP_S if measured_gaps else 0.0,
         host_seq_s=SHARED_HOST_SEQ_S if measured_gaps else 0.0,
@@ -119,7 +125,8 @@ def sample_of(client: Client, share: float = 1.0) -> Sample:
     count = min(total, max(SIMULATED_WAVES * concurrency, SIMULATED_REQUESTS)) if closed else total
     rng = np.random.default_rng(20260)
     inputs = draw(client.input_shape, client.input_mean, count, rng, DATASET_INPUT_CV)
-    outputs = draw(client.output_shape, client.output_mean, count, rng, DATASET_OUTPUT_CV)
+    spread = client.fixed_spread if client.output_shape == "nearly_fixed" else DATASET_OUTPUT_CV
+    outputs = draw(client.output_shape, client.output_mean, count, rng, spread)
     arrivals = np.zeros(count)
     if client.kind == "rate":
         arrivals = np.cumsum(rng.exponential(1.0 / (client.rate_per_s * share), count))
@@ -128,17 +135,20 @@ def sample_of(client: Client, share: float = 1.0) -> Sample:
     return Sample(drawn, concurrency if closed else 0, total)
 
 
-def draw(shape: str, mean: float, count: int, rng: np.random.Generator, cv: float) -> Ints:
-    """`count` token counts with that mean: stratified over the quantiles, so that short runs have no lucky draws."""
+def draw(shape: str, mean: float, count: int, rng: np.random.Generator, spread: float) -> Ints:
+    """`count` token counts with that mean: stratified over the quantiles, so that short runs have no lucky draws.
+
+    spread: coefficient of variation of a data set, half width of nearly fixed lengths.
+    """
     levels = rng.permutation((np.arange(count) + 0.5) / count)
     if shape == "uniform_0.8_1.0":  # mean 0.9 of the nominal length
         values = mean / 0.9 * (0.8 + 0.2 * levels)
     elif shape == "uniform_0_2":
         values = 2.0 * mean * levels
     elif shape == "dataset":
-        values = _lognormal(levels, mean, cv)
+        values = _lognormal(levels, mean, spread)
     elif shape == "nearly_fixed":
-        values = mean * (1.0 + FIXED_SPREAD * (2.0 * levels - 1.0))
+        values = mean * (1.0 + spread * (2.0 * levels - 1.0))
     else:
         values = np.full(count, mean)
     whole: Ints = np.maximum(1, np.rint(values)).astype(np.int64)
