@@ -19,6 +19,7 @@ from planner.sim.state import (
     EDGE,
     EVENT,
     FLIGHT,
+    LOG,
     NOBODY,
     POOL,
     PRICE,
@@ -69,6 +70,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         **price_tables(kinds),
         totals=np.zeros(classes, TOTALS),
         gap_count=np.zeros((classes, BINS), np.int64),
+        log=np.zeros(0, LOG),
     )
 
 

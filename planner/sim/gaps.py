@@ -30,12 +30,12 @@ def bin_end_s(b: int) -> float:
     return math.ldexp(mantissa, b // PARTS + 1 + LOWEST)
 
 
-def record_gap(s: State, i: int, gap_s: float) -> None:
-    """One gap of request i."""
+def record_gap(s: State, i: int, gap_s: float, b: int) -> None:
+    """One gap of request i, which belongs in bin b."""
     request = s.request[i]
     request.largest_gap_s = max(request.largest_gap_s, gap_s)
     if i >= s.clock[0].measured_from:
-        s.gap_count[request.class_index, gap_bin(gap_s)] += 1
+        s.gap_count[request.class_index, b] += 1
         s.totals[request.class_index].gap_sum_s += gap_s
 
 

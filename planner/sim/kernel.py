@@ -32,6 +32,8 @@ SLICE_S = 0.1
 """Seconds of machine time between two questions whether to go on."""
 FIRST_SLICE = 1000
 """Events of the first slice; later ones are as large as SLICE_S allows. Results do not depend on either."""
+HANDLERS = ("arrive", "copied", "complete", "launch", "close")
+"""Functions of the loop that stay functions when they are compiled; all others are inlined."""
 
 Loop = Callable[[State, int], int]
 GoOn = Callable[[int], bool]
@@ -83,10 +85,12 @@ def compiled_loop() -> Loop:
 
     def compile_one(function: FunctionType) -> Any:
         # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
-        # Only `run` is called from Python: the others need no wrappers and no cache of their own.
+        # Only `run` is called from Python: the others need no wrappers and no cache of their own. A call passes some
+        # hundred and thirty words, so everything below the handlers of events becomes part of them.
         if function.__name__ == "run":
             return njit(function, cache=cache is not None, _nrt=False)
-        return njit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+        inline = function.__name__ not in HANDLERS
+        return njit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=inline)
 
     # Numba reads the directory when it decorates, and would stamp the cache of `run` by that one file only.
     others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")

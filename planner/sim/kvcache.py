@@ -15,6 +15,11 @@ def blocks_of(pool: Any, tokens: int) -> int:
     return int((tokens + pool.block_tokens - 1) // pool.block_tokens)
 
 
+def holds(pool: Any, request: Any, tokens: int) -> bool:
+    """Whether the blocks of a request hold `tokens` tokens; in the steady state nearly always, and asked for each."""
+    return bool(tokens <= request.blocks * pool.block_tokens)
+
+
 def take(replica: Any, blocks: int) -> None:
     """Take `blocks` of a replica; the caller has checked that they are free."""
     replica.free_blocks -= blocks

@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 from planner.sim.events import set_event, wake
-from planner.sim.gaps import record_gap, record_ramp
-from planner.sim.kvcache import blocks_of, give_back, grow
+from planner.sim.gaps import gap_bin, record_gap, record_ramp
+from planner.sim.kvcache import blocks_of, give_back, grow, holds
 from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
@@ -190,16 +190,19 @@ def blocks_needed(s: State, flight: Any, seats: Any, pool: Any, steps: int) -> i
     more = 0
     for k in range(flight.requests):
         request = s.request[seats[k].request]
-        more += max(blocks_of(pool, request.done + steps - 1) - request.blocks, 0)
+        if not holds(pool, request, request.done + steps - 1):
+            more += blocks_of(pool, request.done + steps - 1) - request.blocks
     return more
 
 
 def take_blocks(s: State, r: int, slot: int) -> None:
     """Let the batch of a flight hold the blocks of all its steps."""
     flight, seats, replica = s.flight[r, slot], s.batch[r, slot], s.replica[r]
+    pool = s.pool[replica.pool]
     for k in range(flight.requests):
         request = s.request[seats[k].request]
-        grow(replica, request, blocks_of(s.pool[replica.pool], request.done + flight.steps - 1))
+        if not holds(pool, request, request.done + flight.steps - 1):
+            grow(replica, request, blocks_of(pool, request.done + flight.steps - 1))
 
 
 def after(flight: Any, steps: int) -> float:
@@ -241,6 +244,7 @@ def complete(s: State, r: int, now: float) -> None:
     slot = replica.oldest
     settle(s, r, slot, now)
     account(replica, s.flight[r, slot], now)
+    log(s, r, slot, now)
     gone = decode_tokens(s, r, slot, now) + prompt_tokens(s, r, slot, now)
     replica.flights -= 1
     replica.oldest = (slot + 1) % s.pool[replica.pool].stages
@@ -277,6 +281,19 @@ def account(replica: Any, flight: Any, now: float) -> None:
     replica.pairs += float(flight.pairs)
 
 
+def log(s: State, r: int, slot: int, now: float) -> None:
+    """Write the flight down if somebody wants to read it and there is room."""
+    clock = s.clock[0]
+    if clock.logged == s.log.shape[0]:
+        return
+    row, flight, replica = s.log[clock.logged], s.flight[r, slot], s.replica[r]
+    clock.logged += 1
+    row.replica, row.slot, row.start_s, row.end_s = r, slot, flight.start_s, now
+    row.steps, row.decodes, row.context = flight.steps, flight.decodes, flight.context
+    row.chunks, row.chunk_tokens = flight.chunks, flight.chunk_tokens
+    row.waiting, row.free_blocks = s.queue[r].length, replica.free_blocks
+
+
 def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     """Tokens of the decodes of a flight; how many requests ended."""
     flight, seats, measured_from = s.flight[r, slot], s.batch[r, slot], s.clock[0].measured_from
@@ -285,13 +302,16 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     last_gap_s = flight.first_s + flight.slope_s * (steps - 1)
     for c in range(s.totals.shape[0]):
         s.totals[c].tally = 0
-    gone = 0
+    gone, b, latest_s = 0, 0, -1.0  # most of a batch have the same gap, and so the same bin
     for k in range(flight.requests):
         if seats[k].tokens > 0:
             continue
         i = seats[k].request
         request = s.request[i]
-        record_gap(s, i, first_end - request.last_token_s)
+        gap_s = first_end - request.last_token_s
+        if gap_s != latest_s:
+            b, latest_s = gap_bin(gap_s), gap_s
+        record_gap(s, i, gap_s, b)
         if steps > 1:
             request.largest_gap_s = max(request.largest_gap_s, last_gap_s)
             if i >= measured_from:
@@ -324,7 +344,8 @@ def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
         if request.first_token_s == math.inf:
             request.first_token_s = now
         else:
-            record_gap(s, i, now - request.last_token_s)
+            gap_s = now - request.last_token_s
+            record_gap(s, i, gap_s, gap_bin(gap_s))
         request.last_token_s = now
         if request.done == request.input + request.output:
             finish(s, r, i, now)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from planner.sim import kernel
 from planner.sim.build import build
-from planner.sim.state import MOVING, NOBODY, REJECTED, State
+from planner.sim.state import LOG, MOVING, NOBODY, REJECTED, State
 from planner.spec.deployment import Deployment, Pool, Route
 from planner.spec.requests import Requests
 from planner.spec.step import Replica, StepCost, Work
@@ -52,6 +52,7 @@ class Run:
     to the end of the KV copy, 0 without one. measured: after the warm-up and not rejected. gap_count [classes, bins],
     gap_sum_s [classes]: all gaps of measured requests, bins as in `planner.sim.gaps`. end_s: last event or horizon.
     stopped: a rule ended the run early, so later requests are unknown. interrupted: somebody did, at end_s.
+    log: the first flights as records of `planner.sim.state.LOG`, if they were asked for.
     """
 
     class_names: tuple[str, ...]
@@ -79,6 +80,7 @@ class Run:
     open_loop: bool
     stopped: bool
     interrupted: bool
+    log: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -95,13 +97,15 @@ def simulate(
     compiled: bool = True,
     skip: bool = True,
     rules: NDArray[Any] | None = None,
+    log: int = 0,
     go_on: GoOn | None = None,
 ) -> Run:
     """Serve `requests` on `deployment`; `replicas` says how a replica of each pool behaves.
 
     horizon_s: stop then; what is unfinished stays so. warmup: share of the first requests that metrics leave out.
     compiled=False runs the same source as plain Python, skip=False takes every decode step by itself: slower, the same
-    result (to the last bit, and to rounding). rules: early stop, see `planner.sim.capacity`. go_on: asked now and then
+    result (to the last bit, and to rounding). rules: early stop, see `planner.sim.capacity`. log: so many flights are
+    written down (`Run.log`); nothing else changes. go_on: asked now and then
     with (requests finished, requests that can finish), ends the run by False; the warm-up is then a share of those
     that had arrived, except for gaps between tokens. Raises BadInput for a deployment that cannot serve the requests.
     """
@@ -112,6 +116,8 @@ def simulate(
     clock["measured_from"] = int(warmup * len(requests))
     if rules is not None:
         s = s._replace(rule=rules.copy())
+    if log:
+        s = s._replace(log=np.zeros(log, LOG))
     ends = int((s.request["state"] != REJECTED).sum())
     whole = kernel.run(s, compiled=compiled, go_on=(lambda done: go_on(done, ends)) if go_on else None)
     if not whole:
@@ -165,6 +171,7 @@ def run_of(s: State, deployment: Deployment, requests: Requests, interrupted: bo
         open_loop=int(clock["concurrency"]) == 0,
         stopped=bool(clock["stopped"]),
         interrupted=interrupted,
+        log=s.log[: int(clock["logged"])],
     )
 
 

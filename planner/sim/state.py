@@ -167,6 +167,22 @@ RULE = np.dtype(
     ],
     align=True,
 )
+LOG = np.dtype(
+    [
+        ("replica", "i8"),
+        ("slot", "i8"),  # micro-batch of a pipeline
+        ("start_s", "f8"),
+        ("end_s", "f8"),
+        ("steps", "i8"),  # taken together
+        ("decodes", "i8"),
+        ("chunks", "i8"),
+        ("chunk_tokens", "i8"),
+        ("context", "i8"),  # of the decodes in the first step
+        ("waiting", "i8"),  # requests in the queue at the end
+        ("free_blocks", "i8"),  # at the end
+    ],
+    align=True,
+)
 CLOCK = np.dtype(
     [
         ("now_s", "f8"),
@@ -179,6 +195,7 @@ CLOCK = np.dtype(
         ("skip", "i8"),  # take steady decode steps together
         ("measured_from", "i8"),  # requests before this one stay out of the gap histogram
         ("stopped", "i8"),  # a rule is broken beyond repair
+        ("logged", "i8"),  # rows of the log in use
     ],
     align=True,
 )
@@ -192,7 +209,8 @@ class State(NamedTuple):
     running [R, 3 W]: the running list, then two scratch lists of W for schedulers.
     batch [R, stages, W]: requests of a micro-batch and the prompt tokens each computes (0 = one decode token).
     decode_price [P, batch], linear_s [P, samples]: StepCost. decode_table, prefill_table: TableCost.
-    totals [classes], gap_count [classes, bins]: gaps between tokens.
+    totals [classes], gap_count [classes, bins]: gaps between tokens. log: flights in order of their ends until it is
+    full; nothing is kept in a log of no rows.
     """
 
     request: Any
@@ -213,6 +231,7 @@ class State(NamedTuple):
     prefill_table: Any
     totals: Any
     gap_count: Any
+    log: Any
 
 
 def push_back(s: State, q: int, i: int) -> None:

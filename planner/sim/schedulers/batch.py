@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.sim.kvcache import blocks_of, grow, preempt
+from planner.sim.kvcache import blocks_of, grow, holds, preempt
 from planner.sim.state import State
 
 
@@ -25,6 +25,8 @@ def make_room(s: State, r: int, k: int, tokens: int) -> bool:
     False when it got none: it was preempted itself, or the last one is in another micro-batch.
     """
     replica, i = s.replica[r], s.running[r, k]
+    if holds(s.pool[replica.pool], s.request[i], tokens):
+        return True
     while not grow(replica, s.request[i], blocks_of(s.pool[replica.pool], tokens)):
         last = s.running[r, replica.running - 1]
         if s.request[last].in_flight:

@@ -7,7 +7,7 @@ as [not in the batch, by arrival] + [batch]. One pipeline stage.
 
 from __future__ import annotations
 
-from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, preempt
+from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, holds, preempt
 from planner.sim.schedulers.batch import add
 from planner.sim.state import State
 
@@ -54,7 +54,8 @@ def decodes(s: State, r: int, slot: int) -> tuple[int, int, int, int]:
         if replica.free_blocks < 1:
             preempt(s, r, i)
         else:
-            grow(replica, request, blocks_of(pool, request.done))
+            if not holds(pool, request, request.done):
+                grow(replica, request, blocks_of(pool, request.done))
             n = add(s, r, slot, n, i, 0)
     return n, aside, k, last
 
