@@ -4,6 +4,7 @@ Not a place for programming errors: those stay ordinary Python exceptions and en
 
     ServeplanError                 exit code
     ├── BadInput                   2    the input is wrong: one or more located Problems
+    │   └── NotPriced              2    a source of step times knows no price of this configuration; others it may
     ├── Infeasible                 3    the input is right, no plan can meet it
     ├── StoppedAtLimit             4    a time limit ended the work before proof
     ├── Interrupted                130  somebody ended the work before there was anything to show
@@ -58,6 +59,10 @@ class ServeplanError(Exception):
 
 class BadInput(ServeplanError):
     """The input is wrong; `problems` holds every mistake that was found, not only the first."""
+
+
+class NotPriced(BadInput):
+    """A source of step times has no data on this configuration; a search goes on with others."""
 
 
 class Infeasible(ServeplanError):

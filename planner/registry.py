@@ -5,7 +5,7 @@ Not a plugin framework: an implementation is any object, and its module register
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -32,12 +32,13 @@ class Registry(Generic[T]):
 
         return file_under_name
 
-    def get(self, name: str) -> T:
-        """The implementation called `name`; BadInput with the nearest names when there is none."""
+    def get(self, name: str, others: Iterable[str] = ()) -> T:
+        """The implementation called `name`; BadInput with the nearest names, of `others` too, when there is none."""
         if name not in self._known:
             self._load_entry_point(name)
         if name not in self._known:
-            hint = did_you_mean(name, self._known) or f"known: {', '.join(sorted(self._known))}"
+            known = sorted({*self._known, *others})
+            hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
             raise BadInput(Problem(f"unknown {self.seam} {name!r}", hint=hint))
         return self._known[name]
 

@@ -25,7 +25,7 @@ DEFAULT = Path(__file__).parents[2] / "shared" / "truth" / "runs_dev"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=DEFAULT)
-    parser.add_argument("--estimator", default="")
+    parser.add_argument("--estimator")
     parser.add_argument("--detail", action="store_true", help="every experiment, not only medians")
     parser.add_argument("--catalog", action="append", default=[], type=Path, help="laid over the shipped one")
     parser.add_argument("--json", type=Path, help="write the figures here too, for tools/write_accuracy.py")

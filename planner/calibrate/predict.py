@@ -40,7 +40,7 @@ class Prediction:
     works: tuple[tuple[Pool, Replica, Work], ...]
 
 
-def predict(case: Case, catalog: Catalog, *, estimator: str = "default") -> Prediction:
+def predict(case: Case, catalog: Catalog, *, estimator: str | None = None) -> Prediction:
     """Simulate the case on its plan, or on the plan with the highest throughput when none is stated."""
     tried = [predict_plan(case.with_plan(plan), catalog, estimator) for plan in _fitting(case, catalog)]
     best = max(tried, key=lambda p: p.metrics["out_tok_s"])
@@ -79,7 +79,7 @@ def hardware(case: Case, catalog: Catalog, pool: Pool) -> Hardware:
     return Hardware(case.accelerator, case.node)
 
 
-def predict_plan(case: Case, catalog: Catalog, estimator: str) -> Prediction:
+def predict_plan(case: Case, catalog: Catalog, estimator: str | None) -> Prediction:
     replicas = {p.name: replica_of(case, catalog, p, estimator) for p in case.pools}
     source = " + ".join(dict.fromkeys(r.cost.source for r in replicas.values()))
     if case.client.kind == "static_batch" and len(case.pools) == 1:
@@ -92,7 +92,7 @@ def predict_plan(case: Case, catalog: Catalog, estimator: str) -> Prediction:
     return Prediction(metrics_of(case, run, copies, sample), source, works)
 
 
-def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str = "default") -> Replica:
+def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str | None = None) -> Replica:
     """A replica with room for what did run: the engine's memory rule, stretched when it leaves too little."""
     surroundings = hardware(case, catalog, pool)
     built = build_replica(case.model, pool, surroundings, case.profile, estimator=estimator)

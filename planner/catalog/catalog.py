@@ -178,7 +178,7 @@ class Catalog:
             if stated.casefold() != key:
                 what = f"is {stated!r} but the file is called {file.path.name!r}"
                 raise BadInput(document.problem(("name",), what, "an entry is found by its file's name"))
-            self._entries[kind, key] = entry
+            self._entries[kind, key] = _with_table(entry, document, file)
         return cast(_Entry, self._entries[kind, key])
 
     def _lists(self, kind: str, noun: type[_Entry], only: str = "") -> list[_Entry]:
@@ -237,6 +237,23 @@ class Catalog:
                     for name, preset in presets.items()
                 }
         return self._presets
+
+
+def _with_table(entry: BaseModel, document: Document, file: _File) -> BaseModel:
+    """An accelerator's table of measurements lies beside its file, so that the catalog's hash holds it."""
+    if not isinstance(entry, Accelerator) or not entry.measurements:
+        return entry
+    table = Path(entry.measurements)
+    if table.is_absolute() or ".." in table.parts:
+        raise BadInput(
+            document.problem(("measurements",), "must lie beside this file", "give its name, without a path")
+        )
+    found = file.path.parent / table
+    if not found.is_file():
+        raise BadInput(
+            document.problem(("measurements",), f"no such file: {quoted(str(table))}", f"looked for {found}")
+        )
+    return entry.model_copy(update={"measurements": str(found)})
 
 
 def _read(file: _File) -> Document:

@@ -1,4 +1,4 @@
-"""Coefficients: the fitted operator forms of one measured device, read from `hardware_db/coefficients`. No formulas."""
+"""Coefficients: the fitted collectives of one measured device, read from `hardware_db/coefficients`. No formulas."""
 
 from __future__ import annotations
 
@@ -23,24 +23,6 @@ class Coefficients:
     device: str
     own: bool
     tables: Any
-
-    def gemm(self, dtype: str, engine: str) -> Form | None:
-        """`tile_split_k` of this number format; of this engine where it was measured apart."""
-        forms = self.tables.get("gemm", {}).get(dtype)
-        form: Form | None = None if forms is None else forms.get(engine, forms["trtllm"])
-        return form
-
-    def moe(self, dtype: str) -> Form | None:
-        form: Form | None = self.tables.get("moe", {}).get(dtype)
-        return form
-
-    def attention_decode(self, kv_dtype: str) -> Form | None:
-        form: Form | None = self.tables.get("attention_decode", {}).get(kv_dtype)
-        return form
-
-    def attention_prefill(self, dtype: str) -> Form | None:
-        form: Form | None = self.tables.get("attention_prefill", {}).get(dtype)
-        return form
 
     def collective(self, kind: str, library: str, gpus: int) -> Form | None:
         form: Form | None = self.tables.get("collectives", {}).get(kind, {}).get(library, {}).get(gpus)

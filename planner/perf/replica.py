@@ -25,20 +25,28 @@ from planner.spec.model import Model
 from planner.spec.step import Replica, StepCost
 
 Floats = NDArray[np.float64]
+DEFAULT = "fitted"
 DP_GRAIN_TOKENS = 1024.0  # prompts do not split over attention-data-parallel ranks: a step is uneven by about one
+OUTSIDE = 1.3
+"""Exponent on the error of a price outside what its source was made from: errors grow so from left-out groups to
+left-out GPUs (TPOT 13.9/13.3 to 18.6/14.0 in the calibration study)."""
 CONTEXTS = (512.0, 8192.0)  # decode attention is made affine in the context through these two
 
 
 def build_replica(
-    model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str = "default"
+    model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str | None = None
 ) -> Replica:
-    """One replica of `pool` as the simulator sees it; a replica without room for its weights has no KV blocks."""
+    """One replica of `pool` as the simulator sees it; a replica without room for its weights has no KV blocks.
+
+    estimator: source of step times; without one that of the accelerator's catalog entry, else DEFAULT.
+    """
+    estimator = estimator or hardware.accelerator.estimator or DEFAULT
     family, board = family_of(hardware.accelerator), hardware.accelerator.name
     profile = profile.on(family, pool.weights)
     memory = memory_of(model, pool, hardware, profile)
-    whole = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
+    price = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
     built = Replica(
-        cost=whole(model, pool, hardware, profile),
+        cost=price(model, pool, hardware, profile),
         scheduler=profile.scheduler,
         max_seqs=pool.max_seqs,
         max_tokens_per_step=pool.max_tokens_per_step,
@@ -53,23 +61,34 @@ def build_replica(
         kv_bytes_per_token=kv_bytes_per_token(model, pool),
         max_context=model.max_context,
     )
-    measured = profile.correction(family, board, model.name, pool.weights) if estimator == "default" else None
+    measured = profile.correction(family, board, model.name, pool.weights) if estimator == DEFAULT else None
     return corrected(built, measured, pool.parallelism)
+
+
+def _rel_error(profile: EngineProfile, pool: Pool, hardware: Hardware, outside: bool) -> float:
+    """The profile's error; wider outside what the source was made from, unless it was stated for this GPU family."""
+    family = family_of(hardware.accelerator)
+    stated = (profile.families.get(key) for key in (family, f"{family}/{pool.weights}"))
+    if not outside or any(patch and patch.rel_error for patch in stated):
+        return profile.rel_error
+    return float((1.0 + profile.rel_error) ** OUTSIDE - 1.0)
 
 
 def _from_operators(estimator: str) -> StepSource:
     """Step prices as the sum of operators, each priced by `estimator`; the slowest stage counts."""
 
     def cost(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> StepCost:
-        cut, price = cut_of(model, pool, hardware), ESTIMATORS.get(estimator)(hardware, profile)
+        cut = cut_of(model, pool, hardware)
+        price = ESTIMATORS.get(estimator, WHOLE_STEPS)(hardware, profile)
         stages = stages_of(model, pool.parallelism.pp)
-        return max((_price_stage(model, pool, cut, stage, price, profile) for stage in stages), key=_size)
+        slowest = max((_price_stage(model, pool, cut, stage, price, profile) for stage in stages), key=_size)
+        return price.settle(slowest, model, pool)
 
     return cost
 
 
 def step_cost(
-    model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str = "default"
+    model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile, *, estimator: str | None = None
 ) -> StepCost:
     """Only the prices of `build_replica`."""
     return build_replica(model, pool, hardware, profile, estimator=estimator).cost
@@ -102,6 +121,7 @@ def _price_stage(
     overhead = over.step_s + over.per_layer_s * stage.depth
     decode_s = overhead + over.per_seq_s * rank + np.interp(rounded, decode.seqs, decode.linear_s + decode.fixed_s)
     decode_s[0] = overhead + linear_s[0]
+    doubts = price.doubts(prefill_work)
     return StepCost(
         decode_s=decode_s,
         decode_context_s=np.interp(rank, decode.seqs, decode.context_s) / dp,
@@ -115,7 +135,8 @@ def _price_stage(
         prefill_floor_s=over.prefill_floor_per_layer_s * stage.depth,
         window_tokens=_window(prefill_work),
         source=price.source,
-        rel_error=profile.rel_error,
+        rel_error=_rel_error(profile, pool, cut.hardware, bool(doubts)),
+        doubts=doubts,
         graph_tokens=max(profile.graph_sizes, default=0) if profile.graphs_hold_prompts else 0,
     )
 

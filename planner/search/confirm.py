@@ -90,7 +90,7 @@ def _part(setting: Setting, deployment: Deployment, pools: set[str]) -> Part:
 
 def replica_of(setting: Setting, pool: Pool) -> Replica:
     model = next(model for model in setting.models.values() if model.name == pool.model)
-    return build_replica(model, pool, setting.sites[pool.node].hardware, setting.profile)
+    return build_replica(model, pool, setting.sites[pool.node].hardware, setting.profile, estimator=setting.estimator)
 
 
 def watch(

@@ -111,7 +111,7 @@ def predict(
         classes=classes,
         pools=tuple(_pool(setting, pool, replicas[pool.name], seen, shares) for pool in deployment.pools),
         bill=_bill(tuple(shares.values()), classes, band),
-        warnings=tuple(_warnings(setting, band, error)),
+        warnings=(*_warnings(setting, band, error), *_doubts(replicas)),
         interrupted=band.interrupted,
     )
 
@@ -284,6 +284,15 @@ def _how_far(one: Seen) -> str:
     )
 
 
+def _doubts(replicas: Mapping[str, Replica]) -> Iterable[str]:
+    """Step times outside what their source was made from."""
+    found = dict.fromkeys(doubt for replica in replicas.values() for doubt in replica.cost.doubts)
+    for doubt in found:
+        pools = [name for name, replica in replicas.items() if doubt in replica.cost.doubts]
+        error = max(replicas[name].cost.rel_error for name in pools)
+        yield f"extrapolated: {doubt} ({', '.join(pools)}; ±{error:.0%})"
+
+
 def _confidence(setting: Setting, nodes: Iterable[str]) -> Iterable[str]:
     """Catalog entries that the catalog itself does not trust."""
     for name in sorted(nodes):
@@ -291,6 +300,3 @@ def _confidence(setting: Setting, nodes: Iterable[str]) -> Iterable[str]:
         for entry in (site.accelerator, site.node):
             if entry.confidence == "low":
                 yield f"figures of {entry.name} have low confidence ({entry.source})"
-        if site.accelerator.behaves_like and site.accelerator.behaves_like != site.accelerator.name:
-            name, like = site.accelerator.name, site.accelerator.behaves_like
-            yield f"{name} has no measured kernels; its efficiency is that of {like}"

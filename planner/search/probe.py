@@ -102,7 +102,10 @@ def _priced(c: Candidate) -> tuple[object, ...]:
 
 
 def _replica(setting: Setting, c: Candidate) -> Replica:
-    return build_replica(setting.models[c.model], c.pool(setting), setting.sites[c.site].hardware, setting.profile)
+    hardware = setting.sites[c.site].hardware
+    return build_replica(
+        setting.models[c.model], c.pool(setting), hardware, setting.profile, estimator=setting.estimator
+    )
 
 
 def _trial(setting: Setting, candidate: Candidate, load: Load, like: Replica) -> Trial:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from planner.errors import NotPriced
+from planner.perf.estimators import WHOLE_STEPS
 from planner.perf.memory import Memory, memory_of
+from planner.perf.replica import step_cost
 from planner.registry import Registry
 from planner.search.setting import Setting, Site
 from planner.search.space import Candidate, copies_of_cache
@@ -49,7 +52,7 @@ RULES: Registry[Rule] = Registry("rule")
 PASSED = Verdict(True)
 ORDER = (
     "engine", "inventory", "replica-size", "whole-nodes", "pipeline-layers", "scale-up", "heads", "kv-heads",
-    "ffn-width", "experts", "context-parallel", "fp8-blocks", "number-format", "context", "memory",
+    "ffn-width", "experts", "context-parallel", "fp8-blocks", "number-format", "context", "memory", "step-times",
 )  # fmt: skip
 """Cheap before costly; the first refusal is the one that is told."""
 
@@ -287,3 +290,17 @@ def _too_small(c: Candidate, site: Site, found: Memory) -> Verdict:
         f"{site.accelerator.name}; {found.missing_bytes / 1e9:.1f} GB are missing for buffers and any KV cache"
     )
     return refuse("weights-fit", reason, weights_bytes=found.weights_bytes, missing_bytes=found.missing_bytes)
+
+
+@RULES.register("step-times")
+def step_times(c: Candidate, setting: Setting) -> Verdict:
+    """The source of step times knows this configuration; those that add up operators know every one."""
+    site = setting.sites[c.site]
+    source = setting.estimator or site.accelerator.estimator
+    if source not in WHOLE_STEPS:
+        return PASSED
+    try:
+        step_cost(setting.models[c.model], c.pool(setting), site.hardware, setting.profile, estimator=source)
+    except NotPriced as unknown:
+        return refuse("step-times", unknown.problems[0].what)
+    return PASSED

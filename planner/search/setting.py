@@ -73,6 +73,11 @@ class Setting:
         """Whether replicas may be cut (or roles split) this way."""
         return self.unconstrained or way in self.profile.can.ways
 
+    @property
+    def estimator(self) -> str | None:
+        """The source of step times that the scenario asks for, over those of the catalog."""
+        return self.scenario.engine.estimator
+
     def slowdown(self, rel_error: float) -> float:
         """By how much longer steps of this error may last with every promise still kept."""
         return 1 + rel_error if self.scenario.limits.hold_at == "pessimistic" else 1.0

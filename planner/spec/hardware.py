@@ -12,6 +12,9 @@ from pydantic import Field, PositiveInt
 from planner.spec.base import Frozen, Sourced
 from planner.units import Bytes, BytesPerSecond, FlopPerSecond, Seconds, UsdPerHour, Watts
 
+EstimatorName = Literal["fitted", "analytic", "roofline", "silicon", "table"]
+"""Sources of step times: the embedded default, datasheet alone, lower bound, operator database, one's own table."""
+
 
 class Peak(Frozen):
     """Dense peak rates per number format; a missing format is not supported by the matrix units."""
@@ -46,6 +49,10 @@ class Accelerator(Sourced):
     nic_bandwidth_bytes_per_s: BytesPerSecond = 0.0
     behaves_like: str = ""
     """Measured accelerator whose kernel efficiencies it borrows; empty = it has its own or none."""
+    estimator: EstimatorName | None = None
+    """Source of step times on it; a scenario's `engine: {estimator: ...}` stands over it; empty = fitted."""
+    measurements: str = ""
+    """CSV of one's own measurements for the estimator `table`, beside this file (docs/estimators.md)."""
     second_source: str = ""
 
 

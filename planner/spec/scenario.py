@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from planner.spec.base import Frozen
 from planner.spec.checks import Name, Path, Share, twice, wrong
+from planner.spec.hardware import EstimatorName
 from planner.spec.precision import Dtype, KvDtype
 from planner.spec.workload import RequestClass
 from planner.units import BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, UsdPerKwh, Watts
@@ -90,6 +91,8 @@ class Engine(Frozen):
     max_seqs: PositiveInt | None = None
     memory_fraction: Share | None = Field(None, gt=0, le=1)
     router: str = "round_robin"
+    estimator: EstimatorName | None = None
+    """Source of step times; empty = what the accelerator's catalog entry says, else fitted."""
 
 
 class Search(Frozen):

@@ -31,6 +31,7 @@ class StepCost:
     decode_s, decode_context_s, decode_window_s: [max_seqs + 1], by number of decode sequences.
     linear_s: [m], token-proportional time at 0, stride, 2 stride, ...; covers max_tokens_per_step + max_seqs.
     window_tokens: 0 when no layer has a window. rel_error: relative half-width of the 80 % interval of a step.
+    doubts: where the price lies outside what its source was made from; rel_error is wider there.
     graph_tokens: largest step with chunks that runs captured graphs, so that the host is no limit; 0 = none does.
     """
 
@@ -48,6 +49,7 @@ class StepCost:
     source: str
     rel_error: float
     graph_tokens: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,10 +49,10 @@ def pool_of() -> Callable[..., Pool]:
 
 @pytest.fixture(scope="session")
 def replica_of(catalog: Catalog) -> Callable[..., Replica]:
-    """replica_of(pool, engine="vllm" or a profile, hardware=None, estimator="default")."""
+    """replica_of(pool, engine="vllm" or a profile, hardware=None, estimator="fitted")."""
 
     def make(
-        pool: Pool, engine: str | EngineProfile = "vllm", hardware: Hardware | None = None, estimator: str = "default"
+        pool: Pool, engine: str | EngineProfile = "vllm", hardware: Hardware | None = None, estimator: str | None = None
     ) -> Replica:
         profile = catalog.engine(engine) if isinstance(engine, str) else engine
         place = hardware or hardware_of(catalog, pool)

@@ -43,7 +43,7 @@ def make(pool_of: PoolOf, fields: dict[str, object]) -> Pool:
 
 
 @quick
-@given(fields=pools, estimator=st.sampled_from(("analytic", "fitted", "default")))
+@given(fields=pools, estimator=st.sampled_from(("analytic", "fitted")))
 def test_no_operator_beats_the_roofline(
     catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, fields: dict[str, object], estimator: str
 ) -> None:
@@ -101,7 +101,7 @@ def _with_bandwidth(hardware: Hardware, factor: float) -> Hardware:
 
 
 @quick
-@given(fields=pools, estimator=st.sampled_from(("roofline", "analytic", "fitted", "default")))
+@given(fields=pools, estimator=st.sampled_from(("roofline", "analytic", "fitted")))
 def test_more_context_batch_and_prompt_are_never_faster(
     replica_of: ReplicaOf, pool_of: PoolOf, fields: dict[str, object], estimator: str
 ) -> None:

@@ -30,7 +30,7 @@ def test_tables_cover_what_the_engine_may_run(replica_of: ReplicaOf, pool_of: Po
     assert (len(cost.linear_s) - 1) * cost.linear_stride >= 5000 + 100
 
 
-@pytest.mark.parametrize("estimator", ["roofline", "analytic", "fitted", "default"])
+@pytest.mark.parametrize("estimator", ["roofline", "analytic", "fitted"])
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "mixtral-8x7b", "deepseek-v2-lite"])
 def test_a_decode_step_is_the_sum_of_its_operators(
     catalog: Catalog, bare: EngineProfile, pool_of: PoolOf, decode_s: DecodeS, model: str, estimator: str

@@ -31,7 +31,7 @@ def test_measured_kernels_and_embedded_grids_agree_within_their_error_bars(
     replica_of, pool_of, decode_s, engine, model, fields
 ):
     pool = pool_of(model, **fields)
-    silicon, default = (replica_of(pool, engine, estimator=name) for name in ("silicon", "default"))
+    silicon, default = (replica_of(pool, engine, estimator=name) for name in ("silicon", "fitted"))
     bar = min(silicon.cost.rel_error, default.cost.rel_error)
     for batch, context in ((8, 1000), (32, 2000), (128, 2000)):
         assert decode_s(silicon, batch, context) == pytest.approx(decode_s(default, batch, context), rel=bar)

@@ -53,7 +53,7 @@ METRICS: dict[str, Callable[[Seen], float]] = {
 """Seconds by metric. pace: e2e over output tokens, by request; tpot_pooled: time after first tokens over all tokens."""
 
 
-def replay(experiment: Experiment, catalog: Catalog, *, estimator: str = "default") -> Mapping[str, dict[str, float]]:
+def replay(experiment: Experiment, catalog: Catalog, *, estimator: str | None = None) -> Mapping[str, dict[str, float]]:
     """Predicted milliseconds by part and metric, for the metrics that were measured."""
     return predicted(experiment, replica_of(experiment, catalog, estimator=estimator))
 

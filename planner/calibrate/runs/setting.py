@@ -35,7 +35,7 @@ def profile_of(experiment: Experiment, catalog: Catalog) -> EngineProfile:
     return profile.model_copy(update={"scheduler": stated.scheduler}) if stated.scheduler else profile
 
 
-def replica_of(experiment: Experiment, catalog: Catalog, *, estimator: str = "default") -> Replica:
+def replica_of(experiment: Experiment, catalog: Catalog, *, estimator: str | None = None) -> Replica:
     """One replica of the run, with the KV blocks that it states."""
     pool = experiment.pool
     profile = profile_of(experiment, catalog)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.perf.collectives import Collective
-from planner.perf.estimators.base import ESTIMATORS, Floats
+from planner.perf.estimators.base import ESTIMATORS, Floats, Plain
 from planner.perf.estimators.roofline import Roofline
 from planner.perf.hardware import Hardware
 from planner.perf.operators.attention_decode import DecodeAttention
@@ -32,7 +32,7 @@ FAR_ALPHA_S = 20e-6  # between nodes through a CPU proxy, where the fabric state
 
 
 @ESTIMATORS.register("analytic")
-class Analytic:
+class Analytic(Plain):
     """time = max(roofline, multiplier * base) + launches."""
 
     def __init__(self, hardware: Hardware, profile: EngineProfile):

@@ -15,6 +15,7 @@ from planner.perf.operators.attention_prefill import PrefillAttention
 from planner.perf.operators.elementwise import Elementwise
 from planner.perf.operators.gemm import Gemm
 from planner.perf.operators.moe import Moe
+from planner.perf.work import StageWork
 from planner.registry import Registry
 from planner.spec.deployment import Pool
 from planner.spec.engine import EngineProfile
@@ -44,6 +45,24 @@ class Estimator(Protocol):
         ...
 
     def collective(self, op: Collective) -> Floats: ...
+
+    def doubts(self, work: StageWork) -> tuple[str, ...]:
+        """What of this work lies outside what the source was made from; each makes the error wider."""
+        ...
+
+    def settle(self, cost: StepCost, model: Model, pool: Pool) -> StepCost:
+        """The prices of a step, added up, with what the source knows of whole steps."""
+        ...
+
+
+class Plain:
+    """An estimator that knows operators only, and works for all of them alike."""
+
+    def doubts(self, work: StageWork) -> tuple[str, ...]:
+        return ()
+
+    def settle(self, cost: StepCost, model: Model, pool: Pool) -> StepCost:
+        return cost
 
 
 StepSource = Callable[[Model, Pool, Hardware, EngineProfile], StepCost]

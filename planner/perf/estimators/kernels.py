@@ -5,6 +5,8 @@ A device without grids of its own borrows those of the device it behaves like, i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from planner.perf.estimators.base import Floats
@@ -14,6 +16,7 @@ from planner.perf.operators.attention_decode import DecodeAttention
 from planner.perf.operators.attention_prefill import PrefillAttention
 from planner.perf.operators.gemm import Gemm
 from planner.perf.operators.moe import Moe
+from planner.perf.work import StageWork
 from planner.spec.precision import BYTES_PER_WEIGHT
 
 
@@ -61,6 +64,26 @@ class Kernels:
             return float(grid.seconds(roof.mla_prefill_s(1.0, op.heads, tokens), 0.0, length, np.log2(op.heads)))
         return float(grid.seconds(roof.prefill_s(1.0, op.heads, tokens, op.head_dim), np.log2(op.heads), length))
 
+    def unmeasured(self, work: StageWork) -> float:
+        """Share of the weight bytes of a stage whose products no grid holds: no such format, or beyond its axes."""
+        inside = outside = 0.0
+        for gemm in work.gemms:
+            held = self._holds("gemm", gemm, {1: gemm.n, 2: gemm.k}) or gemm.batch > 1
+            inside, outside = _counted(inside, outside, gemm.weight_bytes * gemm.count, held)
+        for moe in work.moes:
+            shape = {1: max(moe.experts / moe.ep, 1.0), 2: moe.expert_bytes, 3: float(moe.ep)}
+            held = self._holds("moe", moe, shape)
+            inside, outside = _counted(inside, outside, moe.weight_bytes * moe.count, held)
+        return outside / (inside + outside) if outside else 0.0
+
+    def _holds(self, operator: str, op: Gemm | Moe, shape: Mapping[int, float]) -> bool:
+        """Whether a grid of the format exists and the shape lies within an octave of its axes."""
+        grid = self._grid(operator, _format(op.weights, op.rate, op.block_scaled))
+        if grid is None:
+            return False
+        ends = ((float(grid.axes[i][0]), float(np.log2(size)), float(grid.axes[i][-1])) for i, size in shape.items())
+        return all(low - 1.0 <= at <= high + 1.0 for low, at, high in ends)
+
     def _grid(self, operator: str, dtype: str) -> Grid | None:
         return self.grids.find(operator, self.engine, dtype)
 
@@ -74,6 +97,10 @@ def kernels_of(hardware: Hardware, engine: str) -> Kernels | None:
     """The measured kernels of an accelerator, its own or borrowed; None when neither was measured."""
     grids = grids_of(hardware.accelerator) if engine else None
     return Kernels(hardware, grids, engine) if grids else None
+
+
+def _counted(inside: float, outside: float, size: float, held: bool) -> tuple[float, float]:
+    return (inside + size, outside) if held else (inside, outside + size)
 
 
 def _format(weights: str, rate: str, block_scaled: bool) -> str:

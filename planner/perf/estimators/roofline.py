@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.perf.collectives import Collective
-from planner.perf.estimators.base import ESTIMATORS, Floats
+from planner.perf.estimators.base import ESTIMATORS, Floats, Plain
 from planner.perf.hardware import Hardware
 from planner.perf.operators.attention_decode import DecodeAttention
 from planner.perf.operators.attention_prefill import PrefillAttention
@@ -19,7 +19,7 @@ from planner.spec.engine import EngineProfile
 
 
 @ESTIMATORS.register("roofline")
-class Roofline:
+class Roofline(Plain):
     """Peaks only."""
 
     def __init__(self, hardware: Hardware, profile: EngineProfile):

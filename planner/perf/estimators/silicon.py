@@ -7,6 +7,7 @@ Anything the tables lack is refused with the package's own words, never replaced
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.errors import BadInput, Problem, did_you_mean
+from planner.errors import BadInput, NotPriced, Problem, did_you_mean
 from planner.perf.cut import cut_of
 from planner.perf.estimators.base import WHOLE_STEPS
 from planner.perf.hardware import Hardware
@@ -52,12 +53,8 @@ class Sampled(NamedTuple):
 
 @WHOLE_STEPS.register("silicon")
 def silicon_step_cost(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> StepCost:
-    """Step prices of one replica from measured kernels; BadInput names what the package does not know."""
-    try:
-        sampled = _sample(_oracle(model, pool, hardware, profile), pool)
-    except (ValueError, RuntimeError) as refused:  # the bases of every error of the package
-        where = f"{model.name} on {hardware.accelerator.name} under {profile.engine}"
-        raise BadInput(Problem(f"silicon: {where}: {refused}")) from refused
+    """Step prices of one replica from measured kernels; NotPriced names what the package does not know."""
+    sampled = _sampled(model, pool.model_copy(update={"name": "any", "replicas": 1}), hardware, profile.engine)
     over, depth, stages = profile.overhead, len(model.layers), pool.parallelism.pp
     stride = max(8, (pool.max_tokens_per_step + pool.max_seqs) // 2048)
     tokens = np.arange(0, pool.max_tokens_per_step + pool.max_seqs + 2 * stride, stride, dtype=float)
@@ -84,6 +81,16 @@ def silicon_step_cost(model: Model, pool: Pool, hardware: Hardware, profile: Eng
     )
 
 
+@lru_cache(maxsize=512)
+def _sampled(model: Model, pool: Pool, hardware: Hardware, engine: str) -> Sampled:
+    """Asked once for each cut: admission, evaluation and confirmation of a search price the same pools."""
+    try:
+        return _sample(_oracle(model, pool, hardware, engine), pool)
+    except (ValueError, RuntimeError) as refused:  # the bases of every error of the package
+        where = f"{model.name} {pool.weights} at {pool.parallelism} on {hardware.accelerator.name} under {engine}"
+        raise NotPriced(Problem(f"silicon: {where}: {refused}")) from refused
+
+
 def _sample(oracle: Any, pool: Pool) -> Sampled:
     dp = pool.parallelism.dp
     ranks = np.unique(np.geomspace(1, max(1, pool.max_seqs // dp), 14).round())
@@ -102,19 +109,19 @@ def _sample(oracle: Any, pool: Pool) -> Sampled:
     )  # fmt: skip
 
 
-def _oracle(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> Any:
+def _oracle(model: Model, pool: Pool, hardware: Hardware, engine: str) -> Any:
     """The compiled step oracle of this model, cut and formats."""
     core = _package()
     from aiconfigurator_core.sdk.engine import compile_engine
 
     system = SYSTEMS.get(hardware.accelerator.name)
     if system is None:
-        raise BadInput(
+        raise NotPriced(
             Problem(f"silicon: no operator tables of {hardware.accelerator.name}", hint=f"known: {', '.join(SYSTEMS)}")
         )
     degrees, cut = pool.parallelism, cut_of(model, pool, hardware)
     spec = compile_engine(
-        _bundled_id(core, model), system, profile.engine,
+        _bundled_id(core, model), system, engine,
         tp_size=degrees.tp, pp_size=degrees.pp, attention_dp_size=degrees.dp,
         moe_tp_size=int(cut.expert_tp) if model.is_moe else None, moe_ep_size=degrees.ep if model.is_moe else None,
         gemm_quant_mode=_mode(GEMM_MODES, cut.formats.attention, cut.block_scaled),
@@ -131,14 +138,14 @@ def _bundled_id(core: Any, model: Model) -> str:
     for known in ids:
         if known == model.hf_id or known.split("/")[-1].lower().removeprefix("meta-") == model.name:
             return known
-    raise BadInput(
+    raise NotPriced(
         Problem(f"silicon: no tables for the architecture of {model.name}", hint=did_you_mean(model.hf_id, ids))
     )
 
 
 def _mode(modes: dict[str, str], weights: str, block_scaled: bool) -> str:
     if weights not in modes:
-        raise BadInput(Problem(f"silicon: no tables of {weights} weights", hint=f"known: {', '.join(modes)}"))
+        raise NotPriced(Problem(f"silicon: no tables of {weights} weights", hint=f"known: {', '.join(modes)}"))
     return "fp8_block" if weights == "fp8" and block_scaled else modes[weights]
 
 
