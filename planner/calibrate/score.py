@@ -16,7 +16,7 @@ from planner.calibrate.rows import METRICS
 # The mean where it was measured, else the median.
 ANY = {"ttft_any_ms": ("ttft_mean_ms", "ttft_p50_ms"), "tpot_any_ms": ("tpot_mean_ms", "tpot_p50_ms")}
 SCORED = (*ANY, *METRICS)
-DIMENSIONS = ("engine", "gpu", "arch", "mode", "load_kind")
+DIMENSIONS = ("engine", "gpu", "model", "arch", "mode", "load_kind")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,16 @@ run that was interrupted goes on where its part file ends.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from planner import __version__
 from planner.calibrate.cases import Refusal, case_of
 from planner.calibrate.intervals import with_interval
 from planner.calibrate.predict import predict
@@ -24,6 +26,8 @@ from planner.catalog import Catalog
 from planner.errors import BadInput, Problem, Where
 
 Cells = dict[str, str]
+Key = tuple[str, ...]
+Batch = Callable[[list[Key]], list[Cells]]
 Progress = Callable[[int, int], None]
 COLUMNS = ("id", "status", "reason", *METRICS, *(f"{m}_{end}" for m in METRICS for end in ("lo", "hi")), "source")
 # What a prediction may depend on: two rows that agree here get the same answer, computed once.
@@ -46,17 +50,23 @@ class Report:
     scores: tuple[Score, ...]
 
 
-def validate(path: Path, out: Path, jobs: int = 1, progress: Progress | None = None) -> Report:
-    """Predict the rows of `path` into `out` (CSV) and score them; BadInput when `path` is no such table."""
+def validate(
+    path: Path, out: Path, jobs: int = 1, progress: Progress | None = None, overlays: Sequence[Path] = ()
+) -> Report:
+    """Predict the rows of `path` into `out` (CSV) and score them; BadInput when `path` is no such table.
+
+    overlays: catalogs laid over the shipped one.
+    """
     table = [cells for _, cells in read_rows(path)]
     _check_ids(path)
-    part = out.with_name(out.name + ".part")
+    folders = tuple(str(folder) for folder in overlays)
+    part = part_file(path, out, _catalog(folders))
     done = _resumed(part, {cells["id"] for cells in table})
     with part.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         if not done:
             writer.writeheader()
-        for answers in _answers(table, done, jobs, progress):
+        for answers in _answers(table, done, partial(_batch, folders), jobs, progress):
             for answer in answers:
                 done[answer["id"]] = answer
                 writer.writerow(answer)
@@ -75,7 +85,7 @@ def report(table: Sequence[Cells], predictions: Sequence[Cells]) -> Report:
 
 
 def _answers(
-    table: Sequence[Cells], done: dict[str, Cells], jobs: int, progress: Progress | None
+    table: Sequence[Cells], done: dict[str, Cells], batch_of: Batch, jobs: int, progress: Progress | None
 ) -> Iterator[list[Cells]]:
     """Answers in batches as they become known, each configuration computed once."""
     alike: dict[tuple[str, ...], list[str]] = {}
@@ -85,7 +95,7 @@ def _answers(
     keys = list(alike)
     batches = [keys[i : i + CHUNK] for i in range(0, len(keys), CHUNK)]
     finished = len(done)
-    for batch, answers in zip(batches, _computed(batches, jobs), strict=True):
+    for batch, answers in zip(batches, _computed(batch_of, batches, jobs), strict=True):
         ready = [a | {"id": name} for key, a in zip(batch, answers, strict=True) for name in alike[key]]
         finished += len(ready)
         if progress:
@@ -93,21 +103,33 @@ def _answers(
         yield ready
 
 
-def _computed(batches: list[list[tuple[str, ...]]], jobs: int) -> Iterator[list[Cells]]:
+def _computed(batch_of: Batch, batches: list[list[Key]], jobs: int) -> Iterator[list[Cells]]:
     if jobs <= 1:
-        yield from map(_batch, batches)
+        yield from map(batch_of, batches)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(_batch, batches)
+    pool = ProcessPoolExecutor(jobs)
+    try:
+        yield from pool.map(batch_of, batches)
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stopped the run does not wait for the rest of it
 
 
-def _batch(keys: Iterable[tuple[str, ...]]) -> list[Cells]:
-    return [answer(dict(zip(CONFIGURATION, key, strict=True)), _catalog()) for key in keys]
+def _batch(folders: tuple[str, ...], keys: Iterable[Key]) -> list[Cells]:
+    return [answer(dict(zip(CONFIGURATION, key, strict=True)), _catalog(folders)) for key in keys]
 
 
 @cache
-def _catalog() -> Catalog:
-    return Catalog.open()
+def _catalog(folders: tuple[str, ...]) -> Catalog:
+    return Catalog.open(folders)
+
+
+def part_file(path: Path, out: Path, catalog: Catalog) -> Path:
+    """Where finished answers are kept: beside the output, under a name of its own for each table, catalog and version.
+
+    So answers to another question are never taken up again.
+    """
+    text = "\n".join([__version__, catalog.content_hash(), hashlib.sha256(path.read_bytes()).hexdigest()])
+    return out.with_name(f".{out.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.part")
 
 
 def answer(cells: Cells, catalog: Catalog) -> Cells:
@@ -115,16 +137,17 @@ def answer(cells: Cells, catalog: Catalog) -> Cells:
     try:
         row = parse_row(cells)
         case = case_of(row, catalog)
-        prediction = with_interval(case, predict(case, catalog))
+        found = predict(case, catalog)
     except Refusal as refusal:
         return {"status": refusal.status, "reason": refusal.reason}
     except BadInput as error:
         return {"status": "unsupported", "reason": "; ".join(str(p) for p in error.problems)}
     except (ValueError, ArithmeticError, LookupError) as error:  # a row that no rule foresaw must not stop the others
         return {"status": "error", "reason": str(error) or type(error).__name__}
-    metrics = {name: f"{value:.6g}" for name, value in prediction.items()}
-    doubts = "; ".join((case.profile.name, *case.doubts))
-    return {"status": "ok", "reason": "", **metrics, "source": doubts}
+    metrics = {name: f"{value:.6g}" for name, value in with_interval(case, found).items()}
+    doubts = dict.fromkeys(doubt for _, replica, _ in found.works for doubt in replica.cost.doubts)
+    source = "; ".join((f"{case.profile.name}: {found.source}", *case.doubts, *doubts))
+    return {"status": "ok", "reason": "", **metrics, "source": source}
 
 
 def _check_ids(path: Path) -> None:

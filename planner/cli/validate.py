@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.cli.options import Jobs, Json, NoColor, Quiet
+from planner.cli.options import CatalogDirs, Jobs, Json, NoColor, Quiet
 
 LINE = "{:20} {:32} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8}"
 
@@ -22,6 +22,11 @@ def validate(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PREDICTIONS.csv", help="Write the predictions here.")
     ],
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw measured against predicted (.svg or .html).")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="Colours: engine, gpu, model, load_kind.")] = "engine",
+    catalog: CatalogDirs = None,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -31,12 +36,23 @@ def validate(
 
     Only configuration and load of a row are read for its prediction; the measurements only score it.
     """
+    from planner.calibrate.scatter import check, draw
     from planner.calibrate.validate import validate
     from planner.cli.output import Progress, note, print_json, print_text
 
-    with Progress(quiet, no_color) as progress:
-        report = validate(measured, output, jobs or os.cpu_count() or 1, lambda d, n: progress(d, n, "points"))
+    if picture:
+        check(picture, by)
+    workers = jobs or os.cpu_count() or 1
+    try:
+        with Progress(quiet, no_color) as progress:
+            report = validate(measured, output, workers, lambda d, n: progress(d, n, "points"), catalog or ())
+    except KeyboardInterrupt:
+        note("stopped; finished answers are kept beside the output, the same command goes on from there")
+        raise
     note(f"wrote {output}", quiet)
+    if picture:
+        draw(measured, output, picture, by)
+        note(f"wrote {picture}", quiet)
     if json:
         print_json(asdict(report))
     else:

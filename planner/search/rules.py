@@ -297,7 +297,7 @@ def step_times(c: Candidate, setting: Setting) -> Verdict:
     """The source of step times knows this configuration; those that add up operators know every one."""
     site = setting.sites[c.site]
     source = setting.estimator or site.accelerator.estimator
-    if source not in WHOLE_STEPS:
+    if source is None or source not in WHOLE_STEPS:
         return PASSED
     try:
         step_cost(setting.models[c.model], c.pool(setting), site.hardware, setting.profile, estimator=source)

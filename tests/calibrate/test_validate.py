@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.calibrate.validate import COLUMNS, validate
+from planner.calibrate.validate import COLUMNS, part_file, validate
 from planner.catalog import Catalog
 from planner.errors import BadInput
 
@@ -105,7 +105,8 @@ def test_alike_rows_and_any_number_of_jobs_give_the_same_bytes(table: Path, tmp_
 
 
 def test_an_interrupted_run_goes_on(table: Path, tmp_path: Path) -> None:
-    out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+    out = tmp_path / "out.csv"
+    part = part_file(table, out, Catalog.open())
     header = ",".join(COLUMNS)
     kept = ",".join(["closed", "ok", "kept from before", *[""] * (len(COLUMNS) - 3)])
     part.write_text(f"{header}\n{kept}\nalike,ok,cut in the mid", encoding="utf-8")
@@ -114,6 +115,28 @@ def test_an_interrupted_run_goes_on(table: Path, tmp_path: Path) -> None:
     assert found["closed"]["reason"] == "kept from before"
     assert float(found["alike"]["out_tok_s"]) > 0
     assert not part.exists()
+
+
+def test_answers_to_another_table_or_catalog_are_not_taken_up(table: Path, tmp_path: Path) -> None:
+    out, catalog = tmp_path / "out.csv", Catalog.open()
+    part = part_file(table, out, catalog)
+    table.write_text(table.read_text() + "\n")
+    assert part_file(table, out, catalog) != part
+
+
+def test_an_accelerator_of_ones_own_brings_its_estimator(table: Path, tmp_path: Path) -> None:
+    """One YAML file that names another source of step times for a GPU of the table."""
+    shipped = Path(__file__).parents[2] / "hardware_db/accelerators/nvidia/h100-sxm5-80gb.yaml"
+    mine = tmp_path / "own" / "hardware_db" / "accelerators" / "h100-sxm5-80gb.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(shipped.read_text() + "estimator: analytic\n")
+    plain, own = tmp_path / "plain.csv", tmp_path / "own.csv"
+    validate(table, plain)
+    validate(table, own, overlays=[tmp_path / "own"])
+    before, after = answers(plain)["closed"], answers(own)["closed"]
+    assert "analytic x kernels" in before["source"]
+    assert after["source"] == before["source"].replace(" x kernels h100-sxm5-80gb", "")
+    assert float(after["tpot_mean_ms"]) != float(before["tpot_mean_ms"])
 
 
 def test_two_rows_of_one_id_are_refused(tmp_path: Path) -> None:
