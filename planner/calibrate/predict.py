@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from planner.calibrate.cases import Case, Refusal
 from planner.calibrate.client import Sample, sample_of
-from planner.calibrate.static import static_batch
+from planner.calibrate.static import in_lockstep, static_batch
 from planner.catalog import Catalog
 from planner.perf.energy import power
 from planner.perf.hardware import Hardware, hardware_of
@@ -82,7 +82,7 @@ def hardware(case: Case, catalog: Catalog, pool: Pool) -> Hardware:
 def predict_plan(case: Case, catalog: Catalog, estimator: str | None) -> Prediction:
     replicas = {p.name: replica_of(case, catalog, p, estimator) for p in case.pools}
     source = " + ".join(dict.fromkeys(r.cost.source for r in replicas.values()))
-    if case.client.kind == "static_batch" and len(case.pools) == 1:
+    if case.client.kind == "static_batch" and len(case.pools) == 1 and in_lockstep(case, replicas[case.pools[0].name]):
         metrics, work = static_batch(case, replicas[case.pools[0].name])
         alone = case.pools[0].model_copy(update={"replicas": 1})
         return Prediction(metrics, source, ((alone, replicas[alone.name], work),))
@@ -165,17 +165,20 @@ def metrics_of(case: Case, run: Run, copies: int, sample: Sample) -> dict[str, f
         scored[: int(STEADY_DISCARD * len(scored))] = False
     inputs, outputs = sample.requests.input_tokens, sample.requests.output_tokens
     weights = sample.weights[scored]
-    first, last = (run.first_token_s - run.arrival_s)[scored], (run.finish_s - run.arrival_s)[scored]
+    # The client of a split deployment sees token 1 from the decode side, after the copy.
+    first = (run.first_token_s + run.transfer_s - run.arrival_s)[scored]
+    last = (run.finish_s - run.arrival_s)[scored]
     opening = np.flatnonzero(scored) < sample.first
     first, last = first + opening * case.client.cold_start_s, last + opening * case.client.cold_start_s
     per_token = (last - first) / np.maximum(outputs[scored] - 1, 1)
     per_second = copies * _requests_per_s(case, run, sample, done)
+    whole_s = run.end_s if case.client.kind == "static_batch" else float(np.average(last, weights=weights))
     metrics = {
         "out_tok_s": per_second * float(outputs[done].mean()),
         "total_tok_s": per_second * float((inputs + outputs)[done].mean()),
         "req_s": per_second,
         **_statistics("ttft", first, weights),
-        "e2e_mean_ms": 1e3 * float(np.average(last, weights=weights)),
+        "e2e_mean_ms": 1e3 * whole_s,
     }
     if outputs.max() > 1:
         metrics |= _statistics("tpot", per_token, weights) | (_gap_quantiles(run) if case.client.gaps_as_tpot else {})

@@ -10,31 +10,47 @@ from planner.calibrate.cases import Case
 from planner.spec.step import Replica, StepCost, Work
 
 
+def in_lockstep(case: Case, replica: Replica) -> bool:
+    """Whether the whole batch runs together: it fits, or the engine knows no other way than waves of what fits."""
+    return replica.scheduler == "static_batch" or _at_once(case, replica) >= _batch(case)
+
+
 def static_batch(case: Case, replica: Replica) -> tuple[dict[str, float], Work]:
     """Metric columns of a row: ttft is the prefill of the whole batch, e2e the whole batch. Also the work of one wave.
 
     A batch that exceeds the KV cache runs in waves.
     """
-    pool, client = case.pools[0], case.client
-    batch = max(1, round(client.concurrency / pool.replicas))
-    prompt, answer = max(1, round(client.input_mean)), max(1, round(client.output_mean))
-    blocks = -(-(prompt + answer) // replica.block_tokens)
-    at_once = max(1, min(batch, replica.kv_blocks // blocks))
-    waves = math.ceil(batch / at_once)
+    pool = case.pools[0]
+    batch, (prompt, answer) = _batch(case), _lengths(case)
+    waves = math.ceil(batch / max(1, _at_once(case, replica)))
     n = math.ceil(batch / waves)
     prefill = prefill_s(replica, n, prompt)
     steps = math.ceil((answer - 1) / case.token_yield)
     decode = decode_s(replica.cost, n, prompt, steps) * replica.stages
     wave = prefill + decode
-    whole = waves * wave + replica.request_s
+    whole = waves * wave  # the benchmark calls the engine inside its own process: no API, no client
     per_second = batch * pool.replicas / whole
     metrics = {
         "out_tok_s": per_second * answer, "total_tok_s": per_second * (prompt + answer), "req_s": per_second,
-        "e2e_mean_ms": 1e3 * whole, **_repeated("ttft", prefill + replica.request_s),
+        "e2e_mean_ms": 1e3 * whole, **_repeated("ttft", prefill),
     }  # fmt: skip
     if answer > 1:
         metrics |= _repeated("tpot", decode / (answer - 1))
     return metrics, _work(n, prompt, steps, wave, prefill)
+
+
+def _batch(case: Case) -> int:
+    return max(1, round(case.client.concurrency / case.pools[0].replicas))
+
+
+def _lengths(case: Case) -> tuple[int, int]:
+    return max(1, round(case.client.input_mean)), max(1, round(case.client.output_mean))
+
+
+def _at_once(case: Case, replica: Replica) -> int:
+    """Sequences of the batch whose whole answers the KV cache holds together."""
+    blocks = -(-sum(_lengths(case)) // replica.block_tokens)
+    return min(_batch(case), replica.kv_blocks // blocks)
 
 
 def prefill_s(replica: Replica, batch: int, prompt: int) -> float:

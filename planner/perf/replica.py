@@ -42,7 +42,7 @@ def build_replica(
     """
     estimator = estimator or hardware.accelerator.estimator or DEFAULT
     family, board = family_of(hardware.accelerator), hardware.accelerator.name
-    profile = profile.on(family, pool.weights)
+    profile = _for_role(profile.on(family, pool.weights), pool)
     memory = memory_of(model, pool, hardware, profile)
     price = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
     built = Replica(
@@ -56,7 +56,7 @@ def build_replica(
         stages=pool.parallelism.pp,
         hop_s=_hop_s(model, pool, hardware),
         dp=pool.parallelism.dp,
-        request_s=profile.overhead.request_s,
+        request_s=profile.overhead.request_s + (profile.overhead.handover_s if _prefills_only(pool) else 0.0),
         admission_lag_steps=profile.overhead.admission_lag_steps,
         kv_bytes_per_token=kv_bytes_per_token(model, pool),
         max_context=model.max_context,
@@ -72,6 +72,19 @@ def _rel_error(profile: EngineProfile, pool: Pool, hardware: Hardware, outside: 
     if not outside or any(patch and patch.rel_error for patch in stated):
         return profile.rel_error
     return float((1.0 + profile.rel_error) ** OUTSIDE - 1.0)
+
+
+def _prefills_only(pool: Pool) -> bool:
+    return pool.phases == ("prefill",)
+
+
+def _for_role(profile: EngineProfile, pool: Pool) -> EngineProfile:
+    """The profile in a pool that only prefills: no decode shares its steps, so prompts run closer to their kernels."""
+    if not _prefills_only(pool):
+        return profile
+    times = profile.multipliers
+    alone = times.model_copy(update={"prefill": times.prefill * times.prefill_alone})
+    return profile.model_copy(update={"multipliers": alone})
 
 
 def _from_operators(estimator: str) -> StepSource:
@@ -178,13 +191,14 @@ def _linear_s(work: StageWork, price: Estimator, moe_factor: float = 1.0) -> Flo
 
 def _prefill_tokens(tokens: Floats, pool: Pool) -> Tokens:
     """cp ranks hold copies of all weights and share the tokens, so each with its experts sees a part of the step."""
-    cp = pool.parallelism.cp
-    return Tokens(_hot_tokens(tokens, pool.parallelism.dp) / cp, tokens / cp, np.ones_like(tokens), "prefill")
+    cp, most = pool.parallelism.cp, pool.max_tokens_per_step
+    return Tokens(_hot_tokens(tokens, pool.parallelism.dp, most) / cp, tokens / cp, np.ones_like(tokens), "prefill")
 
 
-def _hot_tokens(tokens: Floats, dp: int) -> Floats:
-    """Prompt tokens of the fullest attention-data-parallel rank."""
-    return tokens / dp + np.minimum(tokens, DP_GRAIN_TOKENS) * (1.0 - 1.0 / dp)
+def _hot_tokens(tokens: Floats, dp: int, most: int) -> Floats:
+    """Prompt tokens of the fullest attention-data-parallel rank; none gets more than its share of a full step."""
+    uneven = tokens / dp + np.minimum(tokens, DP_GRAIN_TOKENS) * (1.0 - 1.0 / dp)
+    return np.minimum(uneven, np.maximum(most / dp, tokens / dp))
 
 
 def _batches(pool: Pool, profile: EngineProfile) -> tuple[Floats, Floats]:

@@ -39,6 +39,8 @@ class Overhead(Frozen):
     """A step with prefill takes at least this times the layers of the stage: the host launches kernels eagerly."""
     request_s: Seconds = 12e-3
     """Per request before the queue: API, tokenizer."""
+    handover_s: Seconds = 0.0
+    """Per request that one pool prefills and another decodes, besides the copy: second API, handshake, polling."""
     detokenise_s: Seconds = 0.0
     """Per output token, off the critical path."""
     admission_lag_steps: float = Field(0.0, ge=0)
@@ -49,11 +51,17 @@ class Multipliers(Frozen):
 
     gemm: float = Field(0.81, ge=0.5)
     attn_decode: float = Field(1.21, ge=0.5)
+    attn_group: float = Field(0.0, ge=0, le=1)
+    """Exponent of query heads per KV head by which decode attention is slower: 0 = the cache is read once for all of
+    them, 1 = once for each, as kernels without grouped queries do."""
     moe: float = Field(0.80, ge=0.5)
     comm: float = Field(1.68, ge=0.3)
     """Scales the latency of a collective (ranks wait for each other), not the time its bytes take."""
     prefill: float = Field(1.0, ge=0.5)
     """Scales the prefill share of a mixed step only, never the decode part."""
+    prefill_alone: float = Field(0.8, ge=0.3)
+    """Scales `prefill` in a pool that only prefills: no decodes share its steps. The best of 1, .8 and .65 on 16 groups
+    of prefill/decode splits, none of which any other scalar was fitted on."""
     moe_prefill: float = Field(1.0, ge=0.5)
     """Scales the routed experts of that share once more: grouped products of prompts run below decode efficiency."""
 

@@ -85,6 +85,48 @@ def test_attention_data_parallel_ranks_share_the_batch(replica_of: ReplicaOf, po
     assert ranks.cost.decode_context_s[64] == pytest.approx(one.decode_context_s[8] / 8, rel=1e-6)
 
 
+def test_no_rank_gets_more_than_its_share_of_a_full_step(replica_of: ReplicaOf, pool_of: PoolOf) -> None:
+    """Prompts do not split over ranks, but each rank stops at its token budget, so full steps are even."""
+    place = {"node": "dgx-h200", "accelerator": "h200-sxm-141gb", "weights": "fp8", "dp": 8, "ep": 8}
+    tight, roomy = (
+        replica_of(pool_of("deepseek-v3", **place, max_tokens_per_step=budget)).cost for budget in (16384, 65536)
+    )
+    at = 16384 // tight.linear_stride, 16384 // roomy.linear_stride
+    assert tight.linear_s[at[0]] < 0.95 * roomy.linear_s[at[1]]
+
+
+def test_a_pool_that_only_prefills_is_faster_and_hands_over(
+    catalog: Catalog, bare: EngineProfile, pool_of: PoolOf
+) -> None:
+    profile = bare.model_copy(update={
+        "overhead": bare.overhead.model_copy(update={"request_s": 7e-3, "handover_s": 50e-3}),
+        "multipliers": bare.multipliers.model_copy(update={"prefill_alone": 0.75}),
+    })  # fmt: skip
+    pool = pool_of("llama-3.1-8b")
+    noun, hardware = catalog.model(pool.model), hardware_of(catalog, pool)
+    both = build_replica(noun, pool, hardware, profile)
+    alone = build_replica(noun, pool.model_copy(update={"phases": ("prefill",)}), hardware, profile)
+    assert alone.cost.linear_s[-1] == pytest.approx(0.75 * both.cost.linear_s[-1])
+    assert alone.cost.pair_s == pytest.approx(0.75 * both.cost.pair_s)
+    assert np.all(alone.cost.decode_s[1:] == both.cost.decode_s[1:])
+    assert (both.request_s, alone.request_s) == (7e-3, pytest.approx(57e-3))
+
+
+def test_kernels_that_read_the_cache_for_every_head_pay_by_group(
+    catalog: Catalog, bare: EngineProfile, pool_of: PoolOf
+) -> None:
+    """Four query heads share a KV head in Llama-3.1-8B, one in Llama-2-7B."""
+    older = bare.model_copy(update={"multipliers": bare.multipliers.model_copy(update={"attn_group": 0.5})})
+    for model, slower in (("llama-3.1-8b", 2.0), ("llama-2-7b", 1.0)):
+        pool = pool_of(model)
+        noun, hardware = catalog.model(model), hardware_of(catalog, pool)
+        now, then = (
+            build_replica(noun, pool, hardware, p, estimator="analytic").cost.decode_context_s[32]
+            for p in (bare, older)
+        )
+        assert then == pytest.approx(slower * now)
+
+
 def test_pipeline_prices_the_slowest_stage(replica_of: ReplicaOf, pool_of: PoolOf, decode_s: DecodeS) -> None:
     whole, halves = (replica_of(pool_of("llama-3.1-70b", tp=4, pp=pp)) for pp in (1, 2))
     assert halves.stages == 2

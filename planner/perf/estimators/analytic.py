@@ -53,7 +53,8 @@ class Analytic(Plain):
 
     def decode_attention(self, op: DecodeAttention, seqs: Floats, context: float) -> Floats:
         peak = DECODE_FLOP * self.hardware.flop_per_s(self.hardware.rate("bf16"))
-        base = max(op.bytes_per_token / (DECODE_BYTES * self.hardware.bandwidth), op.flop_per_token / peak)
+        again = (op.heads / op.kv_heads) ** self.times.attn_group if op.fitted_shape else 1.0
+        base = max(again * op.bytes_per_token / (DECODE_BYTES * self.hardware.bandwidth), op.flop_per_token / peak)
         bound = self.bound.decode_attention(op, seqs, context)
         return np.maximum(bound, self.times.attn_decode * base * seqs * context) + self.launch_s * op.launches
 
