@@ -38,6 +38,8 @@ from planner.spec.deployment import Deployment
 from planner.spec.requests import Requests
 from planner.spec.step import Replica, StepCost
 
+NO_LIMIT = 1 << 60
+"""More tokens than any step has."""
 GOLDEN = 0.6180339887498949
 """Fractional part of the golden ratio: k * GOLDEN mod 1 fills [0, 1) evenly for every prefix of k = 0, 1, 2, ..."""
 
@@ -104,10 +106,13 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
     counts = np.array([p.replicas for p in deployment.pools])
     pool["replicas"], pool["first"] = counts, np.cumsum(counts) - counts
     for row, spec, kind in zip(pool, deployment.pools, kinds, strict=True):
-        row["scheduler"], row["decodes"] = SCHEDULERS.get(kind.scheduler), "decode" in spec.phases
-        row["max_seqs"], row["max_tokens"] = kind.max_seqs, kind.max_tokens_per_step
+        policy = SCHEDULERS.get(kind.scheduler)
+        row["scheduler"], row["hold"], row["decodes"] = policy.branch, policy.hold, "decode" in spec.phases
+        row["max_seqs"], row["max_tokens"] = kind.max_seqs, kind.max_tokens_per_step if policy.budgeted else NO_LIMIT
         row["kv_blocks"], row["block_tokens"] = kind.kv_blocks, kind.block_tokens
         row["watermark_blocks"] = int(kind.watermark * kind.kv_blocks)
+        row["whole_prompts"], row["mixed_chunks"] = kind.whole_prompts, kind.mixed_chunks
+        row["conservativeness"] = kind.conservativeness
         row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
         row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
         row["kv_bytes_per_token"] = kind.kv_bytes_per_token

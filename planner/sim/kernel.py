@@ -85,12 +85,14 @@ def compiled_loop() -> Loop:
 
     def compile_one(function: FunctionType) -> Any:
         # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
+        # No step divides by zero, and checks for it (error_model) would cost a tenth of the compile time.
         # Only `run` is called from Python: the others need no wrappers and no cache of their own. A call passes some
         # hundred and thirty words, so everything below the handlers of events becomes part of them.
         if function.__name__ == "run":
-            return njit(function, cache=cache is not None, _nrt=False)
+            return njit(function, cache=cache is not None, _nrt=False, error_model="numpy")
         inline = function.__name__ not in HANDLERS
-        return njit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=inline)
+        options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": inline}
+        return njit(function, _nrt=False, error_model="numpy", **options)
 
     # Numba reads the directory when it decorates, and would stamp the cache of `run` by that one file only.
     others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")

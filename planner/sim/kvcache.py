@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.sim.state import NOBODY, RUNNING, WAITING, State, pop_front, push_front
+from planner.sim.state import NOBODY, RUNNING, WAITING, State, pop_front, push_back, push_front
 
 
 def blocks_of(pool: Any, tokens: int) -> int:
@@ -49,6 +49,11 @@ def fits(replica: Any, pool: Any, tokens: int) -> bool:
     return bool(blocks_of(pool, tokens) + pool.watermark_blocks <= replica.free_blocks)
 
 
+def whole_life(pool: Any, request: Any) -> int:
+    """Tokens that a request has here at its end: prompt and answer, or the prompt alone where nothing decodes."""
+    return int(request.input + (request.output if pool.decodes else 0))
+
+
 def candidate(s: State, r: int) -> int:
     """Head of the waiting queue if it may be admitted now, else NOBODY.
 
@@ -80,10 +85,19 @@ def append_running(s: State, r: int, i: int) -> None:
 
 
 def preempt(s: State, r: int, i: int) -> None:
-    """Free request i for recomputation: generated tokens become prompt, cached ones stay; to the head of the queue.
+    """Free request i for recomputation, at the head of the queue. The caller takes it out of the running list."""
+    release(s, r, i)
+    push_front(s, r, i)
 
-    The caller takes it out of the running list.
-    """
+
+def retract(s: State, r: int, i: int) -> None:
+    """Free request i for recomputation, at the end of the queue. The caller takes it out of the running list."""
+    release(s, r, i)
+    push_back(s, r, i)
+
+
+def release(s: State, r: int, i: int) -> None:
+    """Take the blocks of request i: generated tokens become prompt, cached ones stay."""
     request, replica = s.request[i], s.replica[r]
     if request.prefilled:
         request.prompt = request.done
@@ -96,4 +110,14 @@ def preempt(s: State, r: int, i: int) -> None:
     request.state = WAITING
     replica.preemptions += 1
     replica.preempted = 1
-    push_front(s, r, i)
+
+
+def compact(s: State, r: int) -> None:
+    """Drop requests that left from the running list, keeping the order."""
+    replica, n = s.replica[r], 0
+    for k in range(replica.running):
+        i = s.running[r, k]
+        if s.request[i].state == RUNNING:
+            s.running[r, n] = i
+            n += 1
+    replica.running = n

@@ -12,14 +12,13 @@ from typing import Any
 
 from planner.sim.events import set_event, wake
 from planner.sim.gaps import gap_bin, record_gap, record_ramp
-from planner.sim.kvcache import blocks_of, give_back, grow, holds
+from planner.sim.kvcache import blocks_of, compact, give_back, grow, holds
 from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
 from planner.sim.state import (
     FINISHED,
     REJECTED,
-    RUNNING,
     State,
     pop_front,
     push_back,
@@ -128,7 +127,7 @@ def launch(s: State, r: int, now: float) -> None:
     tick(s, r, now)
     slot = (replica.oldest + replica.flights) % pool.stages
     flight = s.flight[r, slot]
-    replica.preempted = 0
+    replica.preempted = replica.again = 0
     flight.requests = form_batch(s, r, slot, now)
     if flight.requests == 0:
         return
@@ -139,7 +138,8 @@ def launch(s: State, r: int, now: float) -> None:
     flight.slope_s = 0.0
     flight.steps = 1
     everybody_decodes = flight.decodes == replica.running and flight.chunks == 0
-    if s.clock[0].skip and pool.stages == 1 and everybody_decodes and replica.preempted == 0:
+    settled = replica.preempted == 0 and replica.again == 0
+    if s.clock[0].skip and pool.stages == 1 and everybody_decodes and settled:
         steady(s, r, slot)
     flight.end_s = through_stages(s, r, after(flight, flight.steps))
     replica.flights += 1
@@ -275,6 +275,7 @@ def account(replica: Any, flight: Any, now: float) -> None:
     if flight.chunks > 0:
         replica.prefill_busy_s += busy
     replica.steps += steps
+    replica.decode_steps += 0 if flight.chunks > 0 else steps
     replica.prefill_tokens += flight.chunk_tokens
     replica.decode_tokens += n * steps
     replica.context_tokens += float(steps * flight.context + n * (steps * (steps - 1) // 2))
@@ -384,17 +385,6 @@ def judge(s: State, request: Any) -> None:
             rule.broken += 1
             if rule.broken > rule.allowed:
                 s.clock[0].stopped = 1
-
-
-def compact(s: State, r: int) -> None:
-    """Drop requests that left from the running list, keeping the order."""
-    replica, n = s.replica[r], 0
-    for k in range(replica.running):
-        i = s.running[r, k]
-        if s.request[i].state == RUNNING:
-            s.running[r, n] = i
-            n += 1
-    replica.running = n
 
 
 def copied(s: State, source: int, now: float) -> None:

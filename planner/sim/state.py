@@ -70,6 +70,13 @@ REPLICA = np.dtype(
         ("flights", "i8"),  # micro-batches that run
         ("oldest", "i8"),  # slot of the oldest of them
         ("preempted", "i8"),  # the scheduler preempted while it formed the newest batch
+        ("again", "i8"),  # the next batch may differ although nobody comes or leaves
+        ("full", "i8"),  # somebody found no place, and nobody is tried until one leaves (SGLang)
+        ("seen_running", "i8"),  # length of the running list when the last batch was formed, and whether it had prompts
+        ("prompts_last", "i8"),
+        ("ratio", "f8"),  # new-token ratio of SGLang, the decode step it was set at, and whether it was
+        ("ratio_step", "i8"),
+        ("ratio_set", "i8"),
         ("lag_credit", "f8"),
         ("link_free_s", "f8"),
         # totals
@@ -85,6 +92,7 @@ REPLICA = np.dtype(
         ("busy_s", "f8"),
         ("prefill_busy_s", "f8"),
         ("steps", "i8"),
+        ("decode_steps", "i8"),  # of them without a prompt
         ("prefill_tokens", "i8"),
         ("decode_tokens", "i8"),
         ("context_tokens", "f8"),
@@ -107,6 +115,10 @@ POOL = np.dtype(
         ("kv_blocks", "i8"),
         ("block_tokens", "i8"),
         ("watermark_blocks", "i8"),
+        ("hold", "i8"),  # blocks that a request takes as it enters
+        ("whole_prompts", "i8"),  # prompts are not cut at the token budget
+        ("mixed_chunks", "i8"),  # SGLang's mixed chunks and conservativeness
+        ("conservativeness", "f8"),
         ("stages", "i8"),
         ("hop_s", "f8"),
         ("dp", "i8"),

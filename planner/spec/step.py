@@ -61,6 +61,8 @@ class Replica:
     request_s: host time between arrival and the waiting queue (API, tokenizer). admission_lag_steps: engine steps
     between arrival in the queue and the first chance of admission. dp: attention-data-parallel ranks in lock-step.
     kv_bytes_per_token: bytes that a prefill pool sends per prompt token, all ranks. max_context 0 = unlimited.
+    whole_prompts: prompts are not cut at the token budget. mixed_chunks, conservativeness: SGLang's flags
+    --enable-mixed-chunk and --schedule-conservativeness.
     """
 
     cost: StepCost
@@ -77,6 +79,9 @@ class Replica:
     admission_lag_steps: float = 0.0
     kv_bytes_per_token: float = 0.0
     max_context: int = 0
+    whole_prompts: bool = False
+    mixed_chunks: bool = False
+    conservativeness: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,12 @@ def test_kth_of_simultaneous_equal_requests_waits_for_k_services(world: Any) -> 
     assert np.allclose(np.diff(ttft_s(found)), service, rtol=1e-12)
 
 
-def md1(world: Any, rate: float, stages: int = 1, n: int = 150_000) -> float:
+def md1(world: Any, rate: float, stages: int = 1, speedup: float = 1.0, n: int = 150_000) -> float:
     """Mean TTFT of equal prompts that fill a step alone, answers of one token, Poisson arrivals; D = 75.2 ms."""
     gaps = np.random.default_rng(7).exponential(1 / rate, n)
-    replica = world.a_replica(cost=world.constant_cost(0.0752 / stages), max_tokens_per_step=512, stages=stages)
+    replica = world.a_replica(
+        cost=world.constant_cost(0.0752 / stages / speedup), max_tokens_per_step=512, stages=stages
+    )
     found = run(world, replica, world.some_requests(np.cumsum(gaps), 512, 1))
     return float(ttft_s(found).mean())
 
@@ -96,6 +98,21 @@ def test_two_pipeline_stages(world: Any, rate: float) -> None:
     assert md1(world, rate, stages=2) == pytest.approx(d + rate * d * d / (4 * (2 - rate * d)), rel=0.03)
 
 
+@pytest.mark.parametrize("rate", [4, 8, 11])
+def test_two_ranks_of_a_tensor(world: Any, rate: float) -> None:
+    """T = D / K + R D^2 / (2 K (K - R D)) when two GPUs are K = 1.6 times as fast as one (DistServe, 2401.09670)."""
+    d, k = 0.0752, 1.6
+    expected = d / k + rate * d * d / (2 * k * (k - rate * d))
+    assert md1(world, rate, speedup=k) == pytest.approx(expected, rel=0.03)
+
+
+def test_tensor_and_pipeline_ranks_cross_over(world: Any) -> None:
+    """At K = 1.6 both have the same mean TTFT where R D = 1.095 (from the two forms); on either side another wins."""
+    below, above = ((md1(world, x / 0.0752, stages=2), md1(world, x / 0.0752, speedup=1.6)) for x in (1.073, 1.117))
+    assert below[0] > below[1]
+    assert above[0] < above[1]
+
+
 def test_pipeline_hops_and_full_stages(world: Any) -> None:
     """A batch takes stages x step + hops; as many as there are stages are in flight, so hops leave gaps."""
     for hop_s in (0.0, 0.002):
@@ -106,20 +123,22 @@ def test_pipeline_hops_and_full_stages(world: Any) -> None:
         assert np.allclose(found.finish_s, through + rounds * through + place * 0.01, rtol=1e-12)
 
 
-def exponential_slots(world: Any, load: float, n: int) -> tuple[Run, Any, float]:
+def exponential_slots(world: Any, load: float, n: int, scheduler: str = "vllm_v1") -> tuple[Run, Any, float]:
     """Four slots, exponential answers, a step that costs 1 ms for any batch: the run, services and arrival rate."""
     random = np.random.default_rng(11)
     output = np.ceil(random.exponential(300, n)).astype(np.int64)
     rate = load * 4 / (output.mean() * 1e-3)
     arrivals = np.cumsum(random.exponential(1 / rate, n))
-    replica = world.a_replica(cost=world.constant_cost(1e-3), max_seqs=4, kv_blocks=10**6)
+    replica = world.a_replica(cost=world.constant_cost(1e-3), max_seqs=4, kv_blocks=10**6, scheduler=scheduler)
     return run(world, replica, world.some_requests(arrivals, 1, output)), output * 1e-3, rate
 
 
-@pytest.mark.parametrize("load", [0.5, 0.8])
-def test_mmc(world: Any, load: float) -> None:
+@pytest.mark.parametrize(
+    ("load", "scheduler"), [(0.5, "vllm_v1"), (0.8, "vllm_v1"), (0.8, "orca"), (0.5, "trtllm"), (0.8, "trtllm")]
+)
+def test_mmc(world: Any, load: float, scheduler: str) -> None:
     """Erlang C within 3 %; 500,000 requests, because the sampling error of 100,000 at this load is 3 % itself."""
-    found, service_s, rate = exponential_slots(world, load, 500_000)
+    found, service_s, rate = exponential_slots(world, load, 500_000, scheduler)
     a = load * 4
     tail = a**4 / factorial(4) / (1 - load)
     busy = tail / (sum(a**k / factorial(k) for k in range(4)) + tail)
@@ -137,7 +156,10 @@ def test_slots_against_the_exact_recursion(world: Any) -> None:
     assert queue_s(found).mean() - np.mean(waits) == pytest.approx(0.5e-3, abs=0.1e-3)
 
 
-@pytest.mark.parametrize("scheduler", ["vllm_v1", "prefill_first", "static_batch", "sarathi"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["vllm_v1", "prefill_first", "static_batch", "sarathi", "sglang", "trtllm", "trtllm_max_utilization", "orca"],
+)
 def test_littles_law(world: Any, scheduler: str) -> None:
     """Areas under the queue lengths, counted by the replicas, equal the sums of the requests' times."""
     random = np.random.default_rng(3)

@@ -16,6 +16,9 @@ from planner.spec.deployment import Deployment, Edge, Route
 SETTINGS = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+POLICIES = (
+    "vllm_v1", "prefill_first", "static_batch", "sarathi", "sglang", "trtllm", "trtllm_max_utilization", "orca",
+)  # fmt: skip
 TIMES = ("arrival_s", "admitted_s", "first_token_s", "finish_s", "largest_gap_s", "transfer_s")
 
 
@@ -38,11 +41,12 @@ class Knobs:
     router: str
     split: bool
     horizon: bool
+    flags: int = 0
 
 
 @st.composite
 def knobs(draw: Any) -> Knobs:
-    scheduler = draw(st.sampled_from(["vllm_v1", "prefill_first", "static_batch", "sarathi"]))
+    scheduler = draw(st.sampled_from(POLICIES))
     return Knobs(
         seed=draw(st.integers(0, 10**6)),
         n=draw(st.integers(1, 20)),
@@ -59,6 +63,7 @@ def knobs(draw: Any) -> Knobs:
         router=draw(st.sampled_from(["round_robin", "least_outstanding", "random", "power_of_two"])),
         split=draw(st.booleans()),
         horizon=draw(st.sampled_from([False, False, True])),
+        flags=draw(st.integers(0, 3)),
     )
 
 
@@ -75,6 +80,7 @@ def play(world: Any, k: Knobs, **options: Any) -> Run:
     replica = world.a_replica(
         cost=cost, scheduler=k.scheduler, stages=k.stages, hop_s=1e-5, kv_blocks=k.blocks, max_seqs=k.seats,
         max_tokens_per_step=k.budget, admission_lag_steps=k.lag, request_s=0.001, kv_bytes_per_token=1e5,
+        mixed_chunks=bool(k.flags & 1), whole_prompts=bool(k.flags & 2), conservativeness=0.2,
     )  # fmt: skip
     routes = tuple(Route(request_class=name, pool="all") for name in requests.class_names)
     if not k.split:

@@ -24,17 +24,22 @@ def steps(times_s: Any) -> list[int]:
     return np.round(np.asarray(times_s) / STEP_S).astype(int).tolist()
 
 
-def test_vllm_v1_mixes_decodes_and_chunks(world: Any) -> None:
+@pytest.mark.parametrize(
+    ("scheduler", "flags"),
+    [("vllm_v1", {}), ("trtllm", {}), ("trtllm_max_utilization", {}), ("sglang", {"mixed_chunks": True})],
+)
+def test_decodes_and_chunks_mix(world: Any, scheduler: str, flags: dict[str, bool]) -> None:
     """Step 1: 60 + 40 of 90. Step 2: decode + 50 left, and 49 of the third; step 3: the rest of it."""
-    run = play(world, "vllm_v1", np.zeros(3), [60, 90, 80], [5, 5, 5])
+    run = play(world, scheduler, np.zeros(3), [60, 90, 80], [5, 5, 5], **flags)
     assert steps(run.first_token_s) == [1, 2, 3]
     assert steps(run.finish_s) == [5, 6, 7]
     assert run.pools["all"].work.prefill_tokens == 230
 
 
-def test_prefill_first_stalls_decodes(world: Any) -> None:
+@pytest.mark.parametrize("scheduler", ["prefill_first", "sglang"])
+def test_prefill_first_stalls_decodes(world: Any, scheduler: str) -> None:
     """Prompts 60 + 40, then 50 + 50, then 30; only then decodes: the first gap of request 0 spans two more prefills."""
-    run = play(world, "prefill_first", np.zeros(3), [60, 90, 80], [5, 5, 5])
+    run = play(world, scheduler, np.zeros(3), [60, 90, 80], [5, 5, 5])
     assert steps(run.first_token_s) == [1, 2, 3]
     assert steps(run.finish_s) == [7, 7, 7]
     assert steps(run.largest_gap_s) == [3, 2, 1]
@@ -54,7 +59,58 @@ def test_sarathi_gives_the_budget_to_decodes_first(world: Any) -> None:
     assert steps(run.finish_s) == [4, 9, 9, 13, 11]
 
 
-@pytest.mark.parametrize("scheduler", ["vllm_v1", "prefill_first"])
+@pytest.mark.parametrize("scheduler", ["trtllm", "vllm_v1"])
+def test_whole_prompts_wait_for_a_step_with_room(world: Any, scheduler: str) -> None:
+    """60 alone, because 90 do not fit beside them in 100; then 1 + 90, then 2 + 80."""
+    run = play(world, scheduler, np.zeros(3), [60, 90, 80], [5, 5, 5], whole_prompts=True)
+    assert steps(run.admitted_s) == [0, 1, 2]
+    assert steps(run.finish_s) == [5, 6, 7]
+
+
+def test_orca_has_no_token_budget(world: Any) -> None:
+    run = play(world, "orca", np.zeros(3), [60, 90, 80], [5, 6, 7])
+    assert steps(run.first_token_s) == [1, 1, 1]
+    assert steps(run.finish_s) == [5, 6, 7]
+
+
+@pytest.mark.parametrize("scheduler", ["orca", "trtllm"])
+def test_a_whole_life_is_reserved(world: Any, scheduler: str) -> None:
+    """Six blocks of ten tokens: 28 + 12 tokens take four, so the second waits for the end of the first."""
+    run = play(world, scheduler, np.zeros(2), 28, 12, kv_blocks=6, block_tokens=10, watermark=0.0)
+    assert run.preemptions.sum() == 0
+    assert steps(run.finish_s) == [12, 24]
+
+
+@pytest.mark.parametrize(("conservativeness", "admitted"), [(1.0, 40), (0.1, 11)])
+def test_sglang_lets_in_by_estimate(world: Any, conservativeness: float, admitted: int) -> None:
+    """Ten blocks of ten tokens. After 11 steps the first holds 3 blocks and has 29 tokens left, the ratio is 0.690.
+
+    The second counts as 10 + 31 tokens and a block: more than 70 - 29 * 0.690, less than 70 - 29 * 0.069.
+    """
+    run = play(
+        world, "sglang", [0.0, 0.105], [20, 10], [40, 31], kv_blocks=10, block_tokens=10, watermark=0.0,
+        conservativeness=conservativeness,
+    )  # fmt: skip
+    assert steps(run.admitted_s) == [0, admitted]
+
+
+def test_sglang_retracts_who_generated_least(world: Any) -> None:
+    """The second starts in step 12; after 20 decodes of both, 51 and 41 tokens need 11 of ten blocks.
+
+    The second goes, to be recomputed with the 21 tokens it had. The ratio is 1 then, so it enters when the first ends
+    in step 41, and needs step 42 for its prompt and 13 more.
+    """
+    run = play(
+        world, "sglang", [0.0, 0.105], 20, [40, 35], kv_blocks=10, block_tokens=10, watermark=0.0,
+        conservativeness=0.1,
+    )  # fmt: skip
+    assert steps(run.admitted_s) == [0, 11]
+    assert run.preemptions.tolist() == [0, 1]
+    assert run.pools["all"].work.prefill_tokens == 20 + 20 + 41
+    assert steps(run.finish_s) == [41, 55]
+
+
+@pytest.mark.parametrize("scheduler", ["vllm_v1", "prefill_first", "trtllm_max_utilization"])
 def test_the_last_running_request_makes_room(world: Any, scheduler: str) -> None:
     """Six blocks of ten tokens: two prompts of 28 fill them, the second is recomputed with what it had generated."""
     run = play(world, scheduler, np.zeros(2), 28, 12, kv_blocks=6, block_tokens=10, watermark=0.0)

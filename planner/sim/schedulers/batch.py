@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from planner.sim.kvcache import blocks_of, grow, holds, preempt
+from typing import Any, NamedTuple
+
+from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, holds, preempt, whole_life
 from planner.sim.state import State
+
+CHUNK, PROMPT, LIFE = 0, 1, 2
+"""Blocks that a request takes as it enters: of its first step, of its whole prompt, of prompt and answer."""
+
+
+class Policy(NamedTuple):
+    """A scheduler by its branch in `form_batch`, and the numbers it leaves open.
+
+    hold: CHUNK, PROMPT or LIFE, for `enter_in_order`. budgeted: the tokens of a step are limited.
+    """
+
+    branch: int
+    hold: int = CHUNK
+    budgeted: bool = True
 
 
 def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
@@ -11,6 +27,14 @@ def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
     seat = s.batch[r, slot, n]
     seat.request, seat.tokens = i, tokens
     return n + 1
+
+
+def next_chunk(pool: Any, request: Any, budget: int) -> int:
+    """Prompt tokens of a request that fit into a budget; whole prompts do or do not, and a longer one runs alone."""
+    left = request.prompt - request.done
+    if pool.whole_prompts == 0:
+        return int(min(left, budget))
+    return int(left if left <= budget or budget == pool.max_tokens else 0)
 
 
 def decode_share(s: State, r: int) -> int:
@@ -36,3 +60,24 @@ def make_room(s: State, r: int, k: int, tokens: int) -> bool:
         if last == i:
             return False
     return True
+
+
+def enter_in_order(s: State, r: int, slot: int, n: int, budget: int, now: float) -> int:
+    """Admit waiting requests in order while budget, seats and blocks are there; how many the batch has then.
+
+    Even those that take only the blocks of a chunk need room for the whole prompt.
+    """
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    while budget > 0 and replica.running + replica.moving < pool.max_seqs:
+        i = candidate(s, r)
+        if i < 0:
+            break
+        request = s.request[i]
+        need = whole_life(pool, request) if pool.hold == LIFE else request.prompt
+        chunk = next_chunk(pool, request, budget)
+        if chunk == 0 or not fits(replica, pool, need):
+            break
+        n = add(s, r, slot, n, admit(s, r, request.done + chunk if pool.hold == CHUNK else need, now), chunk)
+        budget -= chunk
+    return n

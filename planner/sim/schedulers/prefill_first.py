@@ -1,20 +1,19 @@
-"""Prefill first (vLLM v0, SGLang without mixed chunks): while a prompt fits a step computes prompts only, else decodes.
+"""Prefill first (vLLM v0): while a prompt fits a step computes prompts only, else decodes.
 
 Prompts that exceed the token budget are cut to it and continue in the next prefill step. Blocks of the whole prompt are
-reserved at admission. Decodes preempt from the end of the running list. Not modelled: SGLang's new-token ratio.
+reserved at admission. Decodes preempt from the end of the running list, which is in order of arrival.
 """
 
 from __future__ import annotations
 
-from planner.sim.kvcache import admit, candidate, fits
-from planner.sim.schedulers.batch import add, decode_share, make_room
+from planner.sim.schedulers.batch import add, decode_share, enter_in_order, make_room
 from planner.sim.state import State
 
 
 def prefill_first(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
     n, budget = unfinished_prompts(s, r, slot, s.pool[s.replica[r].pool].max_tokens)
-    n = new_prompts(s, r, slot, n, budget, now)
+    n = enter_in_order(s, r, slot, n, budget, now)
     return n if n > 0 else decode_all(s, r, slot)
 
 
@@ -29,20 +28,6 @@ def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, i
             n = add(s, r, slot, n, i, chunk)
             budget -= chunk
     return n, budget
-
-
-def new_prompts(s: State, r: int, slot: int, n: int, budget: int, now: float) -> int:
-    """Admit waiting requests in order while budget, seats and blocks of the whole prompt are there."""
-    replica = s.replica[r]
-    pool = s.pool[replica.pool]
-    while budget > 0 and replica.running + replica.moving < pool.max_seqs:
-        i = candidate(s, r)
-        if i < 0 or not fits(replica, pool, s.request[i].prompt):
-            break
-        chunk = min(s.request[i].prompt - s.request[i].done, budget)
-        n = add(s, r, slot, n, admit(s, r, s.request[i].prompt, now), chunk)
-        budget -= chunk
-    return n
 
 
 def decode_all(s: State, r: int, slot: int) -> int:

@@ -3,14 +3,15 @@
 Rules of vllm/v1/core/sched/scheduler.py: a running request that gets no block preempts the last of the running list,
 which recomputes; a step that preempted admits nobody. Blocks are taken for the tokens of the step, but a request enters
 only when its whole prompt would fit (`scheduler_reserve_full_isl`, the default of recent versions). Not modelled:
-priorities, the threshold for long prefills.
+priorities, the threshold for long prefills. `trtllm.py` and `orca.py` are this policy with other numbers.
 """
 
 from __future__ import annotations
 
-from planner.sim.kvcache import admit, candidate, fits
-from planner.sim.schedulers.batch import add, decode_share, make_room
+from planner.sim.schedulers.batch import CHUNK, Policy, add, decode_share, enter_in_order, make_room, next_chunk
 from planner.sim.state import State
+
+VLLM_V1 = Policy(branch=0, hold=CHUNK)
 
 
 def vllm_v1(s: State, r: int, slot: int, now: float) -> int:
@@ -25,17 +26,9 @@ def vllm_v1(s: State, r: int, slot: int, now: float) -> int:
         k += 1
         if request.in_flight or (request.prefilled and decodes >= share):
             continue
-        chunk = 0 if request.prefilled else min(request.prompt - request.done, budget)
-        if make_room(s, r, k - 1, request.done + chunk):
+        chunk = 0 if request.prefilled else next_chunk(pool, request, budget)
+        if (chunk > 0 or request.prefilled) and make_room(s, r, k - 1, request.done + chunk):
             n = add(s, r, slot, n, i, chunk)
             decodes += request.prefilled
             budget -= max(chunk, 1)
-    while budget > 0 and replica.preempted == 0 and replica.running + replica.moving < pool.max_seqs:
-        i = candidate(s, r)
-        if i < 0 or not fits(replica, pool, s.request[i].prompt):
-            break
-        done = s.request[i].done
-        chunk = min(s.request[i].prompt - done, budget)
-        n = add(s, r, slot, n, admit(s, r, done + chunk, now), chunk)
-        budget -= chunk
-    return n
+    return n if replica.preempted else enter_in_order(s, r, slot, n, budget, now)
