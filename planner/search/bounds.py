@@ -6,6 +6,7 @@ The capacity bound comes from the replica's own price table, so it bounds the si
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from planner.perf.hardware import Hardware
 from planner.search.space import Candidate
+from planner.sim.metrics import LEVELS
 from planner.spec.counting import active_parameters
 from planner.spec.model import Model
 from planner.spec.precision import BYTES_PER_WEIGHT
 from planner.spec.requests import Requests
+from planner.spec.slo import Slo
 from planner.spec.step import Replica, StepCost
 
 Floats = NDArray[np.float64]
@@ -30,6 +33,59 @@ def capacity_bound(replica: Replica, requests: Requests, role: str) -> float:
     if role != "prefill":
         busy_s += decode_floor_s(replica, requests)
     return len(requests) / busy_s if busy_s > 0 else np.inf
+
+
+def promised_bound(replica: Replica, requests: Requests, role: str, slos: Mapping[str, Slo]) -> float:
+    """As `capacity_bound` where promises are kept: no schedule serves more per second and keeps each TPOT promised."""
+    if role == "prefill":
+        return capacity_bound(replica, requests, role)
+    busy_s = prefill_floor_s(replica, requests) if role == "aggregated" else 0.0
+    busy_s += max(decode_floor_s(replica, requests), promised_decode_s(replica, requests, slos))
+    return len(requests) / busy_s if busy_s > 0 else np.inf
+
+
+def promised_decode_s(replica: Replica, requests: Requests, slos: Mapping[str, Slo]) -> float:
+    """Least time of the decode steps of all requests if as many as promised keep their mean time per token.
+
+    A step of n sequences takes x >= A + B n seconds, of which each token costs x / n >= B x / (x - A). That is convex
+    in x, so tokens whose steps last L on average cost at least B L / (L - A) each (Jensen), whatever else shares the
+    steps. Requests that may come late cost what they do in the cheapest step. Any line below the steps will do.
+    """
+    cost, after_first = replica.cost, (requests.output_tokens - 1).astype(float)
+    most = min(replica.max_seqs, len(cost.decode_s) - 1)
+    shared, slope = float(requests.input_tokens.min()), float(np.min(cost.decode_context_s[1 : most + 1]))
+    n = np.arange(1, most + 1)
+    lasting = cost.decode_s[1 : most + 1] + slope * shared * n
+    cheapest = float(np.min(lasting / n))
+    total = slope * float(np.sum(after_first * (requests.input_tokens + requests.output_tokens / 2 - shared)))
+    for number, name in enumerate(requests.class_names):
+        tokens = np.sort(after_first[requests.class_index == number])
+        limit_s, share = _tpot(slos[name])
+        kept = float(tokens[: int(share * len(tokens))].sum())
+        each = max(cheapest, _token_s(lasting, limit_s / replica.stages)) if kept else cheapest
+        total += kept * each + (float(tokens.sum()) - kept) * cheapest
+    return total
+
+
+def _tpot(slo: Slo) -> tuple[float, float]:
+    """(seconds, share of the requests that must keep them): the tightest promise about TPOT; a mean counts as none."""
+    stated = [(limit, LEVELS[name]) for metric, name, limit in slo.targets if metric == "tpot" and name in LEVELS]
+    if "tpot" in slo.per_request:
+        stated.append((slo.per_request["tpot"], slo.attainment))
+    return max(stated, key=lambda row: row[1] / row[0], default=(np.inf, 0.0))
+
+
+def _token_s(lasting: Floats, limit_s: float) -> float:
+    """Least cost of a token in steps that last `limit_s` on average: the best of a few lines below `lasting`."""
+    n = np.arange(1, len(lasting) + 1)
+    fits = int(np.searchsorted(lasting, limit_s))
+    found = 0.0
+    for end in {len(lasting) - 1, min(fits, len(lasting) - 1), min(2 * fits, len(lasting) - 1)} - {0}:
+        slope = max(float(lasting[end] - lasting[0]) / end, 0.0)
+        start = float(np.min(lasting - slope * n))
+        if start > 0.0:
+            found = max(found, slope * limit_s / (limit_s - start) if limit_s > start else np.inf)
+    return found
 
 
 def computed(requests: Requests) -> tuple[Floats, Floats]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from planner.errors import Infeasible, StoppedAtLimit
 from planner.search.columns import deployment_of, problem_of
 from planner.search.confirm import Seen, watch, watch_worst
-from planner.search.evaluate import Evaluated, Evaluation, Progress
+from planner.search.evaluate import Evaluation, Progress
+from planner.search.evaluated import Evaluated
 from planner.search.explain import insured, no_columns, no_mix, no_rounds
 from planner.search.problem import Conflict, Problem, Selection
 from planner.search.select import select

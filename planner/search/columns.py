@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from planner.perf import energy
 from planner.perf.memory import kv_bytes_per_token
 from planner.search.demand import Load
-from planner.search.evaluate import Evaluated
+from planner.search.evaluated import Evaluated
 from planner.search.place import Link, cluster_graph, home_link, network, pair_bandwidth, seats
 from planner.search.problem import Bounds, Column, Group, Inventory, Path, Problem, Selection
 from planner.search.setting import Setting, Site
+from planner.search.space import Candidate
+from planner.search.watts import watts_of
 from planner.spec.deployment import Deployment, Edge, Pool, Route
-from planner.tco import accelerator_idle_w, electricity_usd_per_hour, node_idle_w, node_usd_per_hour, overhead_w, wall_w
+from planner.tco import electricity_usd_per_hour, node_idle_w, node_usd_per_hour, wall_w
 from planner.units import render
 
 
@@ -32,16 +33,12 @@ def problem_of(setting: Setting, columns: tuple[Evaluated, ...]) -> Problem:
 
 
 def _column(setting: Setting, one: Evaluated) -> Column:
-    c, site = one.candidate, setting.sites[one.candidate.site]
-    board, share = site.accelerator, c.gpus / site.per_node
-    empty_w = c.gpus * accelerator_idle_w(board)
-    idle_w = c.gpus * energy.idle_w(board, loaded=True) - empty_w
-    around_w = overhead_w(site.node, board, one.busy) - overhead_w(site.node, board, 0.0)
-    busy_w = max(one.accelerators_w - empty_w + share * around_w, idle_w)
+    c, per_node = one.candidate, setting.sites[one.candidate.site].per_node
+    idle_w, busy_w = watts_of(setting, one)
     return Column(
         key=f"{one.load}/{c.key}", shape=c.shape, node=c.site, gpus=c.gpus,
-        span=c.gpus // site.per_node if share > 1 else 0, group=one.load, capacity=one.capacity,
-        idle_w=wall_w(site.entry, max(idle_w, 0.0)), busy_w=wall_w(site.entry, max(busy_w, 0.0)),
+        span=c.gpus // per_node if c.gpus > per_node else 0, group=one.load, capacity=one.capacity,
+        idle_w=idle_w, busy_w=busy_w,
     )  # fmt: skip
 
 
@@ -60,19 +57,21 @@ def _inventory(site: Site) -> Inventory:
 
 
 def _paths(setting: Setting, columns: tuple[Evaluated, ...]) -> Iterator[Path]:
-    """Aggregated columns by themselves; prefill columns with every decode column that reads the same cache format."""
+    """Aggregated columns by themselves; prefill columns with the decode columns that go on with their caches."""
     inputs = {load.name: load.input_tokens for load in setting.loads}
     for i, one in enumerate(columns):
         if one.candidate.role == "aggregated":
             yield Path(one.load, (i,))
         if one.candidate.role == "prefill":
             for j, other in enumerate(columns):
-                if (
-                    other.candidate.role == "decode"
-                    and other.load == one.load
-                    and other.candidate.kv == one.candidate.kv
-                ):
+                if other.load == one.load and _goes_on(setting, one.candidate, other.candidate):
                     yield Path(one.load, (i, j), _link_s(setting, one, other, inputs[one.load]))
+
+
+def _goes_on(setting: Setting, source: Candidate, target: Candidate) -> bool:
+    """Both sides have one cache format; and one weight format, so that an answer comes from one model throughout."""
+    same = source.weights == target.weights or setting.scenario.search.mixed_weights
+    return target.role == "decode" and target.kv == source.kv and same
 
 
 def _link_s(setting: Setting, source: Evaluated, target: Evaluated, input_tokens: float) -> float:

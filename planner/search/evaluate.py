@@ -3,7 +3,9 @@
 Not the choice. Candidates are grouped into families - one load, one node type, one role - that are evaluated apart from
 each other, in any process. Within a family a candidate is dropped when replicas of the same or a dividing size carry at
 least as much per accelerator: by its bound without simulation, else by one run at the rate it would have to beat. That
-never loses the optimum of cost or accelerators, because such a replica can be exchanged for the better ones.
+never loses the optimum of cost, accelerators or goodput, because such a replica can be exchanged for the better ones.
+Where energy decides - it is the first goal, or power is limited - every candidate is measured, and one is dropped only
+for others that carry as much and take no more joules.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from typing import Any
 
 from planner.search.bounds import capacity_bound
 from planner.search.demand import Load
+from planner.search.evaluated import Evaluated
 from planner.search.journal import Journal, key_of
 from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe, resting_watts
 from planner.search.probe import Trial, trials
 from planner.search.rules import Refused
 from planner.search.setting import Setting
 from planner.search.space import Candidate
+from planner.search.watts import added_j
 from planner.search.workers import Executor
 
 Progress = Callable[[int, int, str], None]
@@ -29,23 +33,6 @@ MOST_COUNTED = 16
 """Up to this many replicas a column's capacity is tried at the count that the demand needs."""
 COUNTED_REQUESTS = 300
 """Requests per replica in that trial."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """A candidate under a load. capacity: per replica, in the unit of the demand; 0 = dropped, for `reason`.
-
-    accelerators_w, busy: mean watts of one replica's accelerators and its share of busy time, both on the straight line
-    from rest to full load that meets the load it would have. pruned: its bound alone was enough.
-    """
-
-    candidate: Candidate
-    load: str
-    capacity: float
-    reason: str = ""
-    pruned: bool = False
-    accelerators_w: float = 0.0
-    busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +121,12 @@ def _remembered(
 
 
 def _families(setting: Setting, candidates: Sequence[Candidate]) -> Iterable[Family]:
-    """A load of the model, a node type, a role; split pools also by cache format, which both sides must share."""
+    """A load of the model, a node type, a role; split pools also by the formats that both sides must share."""
     for number, load in enumerate(setting.loads):
         split = _may_split(setting, load)
         mine = [c for c in candidates if c.model == load.model and (c.role == "aggregated" or split)]
-        for _, group in groupby(sorted(mine, key=_kin), key=_kin):
+        kin = partial(_kin, mixed=setting.scenario.search.mixed_weights)
+        for _, group in groupby(sorted(mine, key=kin), key=kin):
             yield Family(number, tuple(group))
 
 
@@ -151,8 +139,8 @@ def _may_split(setting: Setting, load: Load) -> bool:
     return load.kind == "open" and (promised or "aggregated" not in setting.scenario.search.roles)
 
 
-def _kin(c: Candidate) -> tuple[str, str, str]:
-    return (c.site, c.role, "" if c.role == "aggregated" else c.kv)
+def _kin(c: Candidate, mixed: bool) -> tuple[str, str, str]:
+    return (c.site, c.role, "" if c.role == "aggregated" else f"{c.kv}/{'' if mixed else c.weights}")
 
 
 def _key(setting: Setting, family: Family) -> str:
@@ -172,6 +160,10 @@ def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:
     drawn = draws.first(setting.scenario.search.requests_per_probe)
     bounds = [capacity_bound(t.replica, drawn, t.candidate.role) / t.candidate.gpus for t in tried]
     order = sorted(range(len(tried)), key=lambda i: (tried[i].candidate.gpus, -bounds[i], i))
+    if energy_decides(setting):
+        seen = [_at_demand(setting, t, draws, _evaluate(setting, t, draws, 0.0)) for t in tried]
+        kept = {one.candidate for one in frugal(setting, seen)}
+        return tuple(one if one.candidate in kept else _dominated(one) for one in seen)
     found: dict[int, Evaluated] = {}
     for i in order:
         found[i] = _evaluate(setting, tried[i], draws, _to_beat(tried[i].candidate, found.values()))
@@ -206,6 +198,27 @@ def undominated(found: Sequence[Evaluated]) -> list[Evaluated]:
     return kept
 
 
+def energy_decides(setting: Setting) -> bool:
+    """Whether a plan of less capacity per accelerator may be the better one for its joules."""
+    return setting.scenario.objective[0] == "joules_per_token" or setting.scenario.limits.power_w is not None
+
+
+def frugal(setting: Setting, found: Sequence[Evaluated]) -> list[Evaluated]:
+    """Columns of a family for which no other carries as much on the same accelerators for as few joules; of equals one.
+
+    The exchange takes as many accelerators, so as many watts at rest, and adds no more for the load.
+    """
+    kept: list[tuple[Evaluated, float]] = []
+    rated = [(one, added_j(setting, one)) for one in found if one.capacity > 0]
+    for one, joules in sorted(
+        rated, key=lambda row: (row[0].candidate.gpus, -row[0].capacity, row[1], row[0].candidate.key)
+    ):
+        better = (o for o, j in kept if j <= joules and exchangeable(o.candidate, one.candidate))
+        if not any(o.capacity * (one.candidate.gpus // o.candidate.gpus) >= one.capacity for o in better):
+            kept.append((one, joules))
+    return [one for one, _ in kept]
+
+
 def _dominated(one: Evaluated) -> Evaluated:
     reason = one.reason or "other replicas of its size or smaller carry as much"
     return replace(one, capacity=0.0, reason=reason)
@@ -221,7 +234,7 @@ def _evaluate(setting: Setting, t: Trial, draws: Draws, above: float) -> Evaluat
 
 def _at_demand(setting: Setting, t: Trial, draws: Draws, one: Evaluated) -> Evaluated:
     """The column as it would be used for the whole demand: how many replicas, and their power at that load."""
-    if t.load.kind != "open" or not t.load.demand:
+    if t.load.kind != "open" or not t.load.demand or not one.capacity:
         return one
     rate = t.load.demand / (1 - setting.scenario.limits.headroom)
     count = -int(-rate // one.capacity)

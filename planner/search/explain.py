@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from planner.errors import Problem
 from planner.search.bounds import Floor, tpot_floor, ttft_floor
 from planner.search.demand import Load
-from planner.search.evaluate import Evaluated, Evaluation
+from planner.search.evaluate import Evaluation
+from planner.search.evaluated import Evaluated
 from planner.search.problem import Conflict, Need
 from planner.search.rules import Refused
 from planner.search.setting import Setting, Site

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.perf.energy import idle_w, joules
-from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s
+from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s, promised_bound
 from planner.search.demand import Load
 from planner.search.probe import POOL, Trial
 from planner.sim import capacity
@@ -116,7 +116,7 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity
     """Requests per second of one replica; 0 when it does not reach `above`, a rate that another candidate offers."""
     demand = trial.load.demand or 1.0
     bound = capacity_bound(trial.replica, drawn, trial.candidate.role)
-    if above >= bound:
+    if above >= bound or (above and above >= promised_bound(trial.replica, drawn, trial.candidate.role, trial.slos)):
         return Capacity(0.0, "another candidate carries more than its bound", unseen=True)
 
     if words := impossible(trial, drawn):

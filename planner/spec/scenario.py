@@ -112,6 +112,8 @@ class Search(Frozen):
     max_gpus_per_replica: PositiveInt | None = None
     requests_per_probe: PositiveInt = 1000
     seed: int = 0
+    mixed_weights: bool = False
+    """Whether prefill and decode of one request may run different weight formats."""
     unconstrained: bool = False
     """Also search what the engine cannot run, as a second result; the plan itself never uses it."""
 
