@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from planner.errors import BadInput, Problem, raise_all
 from planner.sim.gaps import BINS
+from planner.sim.outside import FIRST, find, strangers
 from planner.sim.pricing import TableCost
 from planner.sim.routers import ROUTERS
 from planner.sim.schedulers import SCHEDULERS
+from planner.sim.schedulers.batch import Policy
 from planner.sim.state import (
     CLOCK,
     EDGE,
@@ -106,7 +108,9 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
     counts = np.array([p.replicas for p in deployment.pools])
     pool["replicas"], pool["first"] = counts, np.cumsum(counts) - counts
     for row, spec, kind in zip(pool, deployment.pools, kinds, strict=True):
-        policy = SCHEDULERS.get(kind.scheduler)
+        names = strangers(kinds)
+        outside = Policy(FIRST + names.index(kind.scheduler)) if kind.scheduler in names else None
+        policy = outside or SCHEDULERS.get(kind.scheduler)
         row["scheduler"], row["hold"], row["decodes"] = policy.branch, policy.hold, "decode" in spec.phases
         row["max_seqs"], row["max_tokens"] = kind.max_seqs, kind.max_tokens_per_step if policy.budgeted else NO_LIMIT
         row["kv_blocks"], row["block_tokens"] = kind.kv_blocks, kind.block_tokens
@@ -256,7 +260,8 @@ def admissible(
 def clock_record(deployment: Deployment, requests: Requests) -> NDArray[Any]:
     clock = np.zeros(1, CLOCK)
     clock["horizon_s"] = math.inf
-    clock["router"] = ROUTERS.get(deployment.router)
+    router = find(ROUTERS, deployment.router)
+    clock["router"] = FIRST if callable(router) else router
     clock["concurrency"] = requests.concurrency
     clock["next_request"] = min(requests.concurrency, len(requests)) if requests.concurrency else len(requests)
     return clock

@@ -15,13 +15,14 @@ import os
 import pkgutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import planner
 from planner.sim import events, gaps, kvcache, loop, pricing, routers, schedulers, state, transfer
+from planner.sim.outside import Outside
 from planner.sim.plain import freeze, thaw
 from planner.sim.state import State
 
@@ -40,15 +41,16 @@ GoOn = Callable[[int], bool]
 """Told how many requests have finished; False ends the run there."""
 
 
-def run(s: State, *, compiled: bool = True, go_on: GoOn | None = None) -> bool:
+def run(s: State, *, compiled: bool = True, go_on: GoOn | None = None, outside: Outside | None = None) -> bool:
     """Simulate the state in place; plain Python when `compiled` is False or numba is not installed.
 
-    False when `go_on` ended the run.
+    outside: policies in plain Python, which only the plain loop can call. False when `go_on` ended the run.
     """
-    if compiled and available():
+    if compiled and available() and not outside:
         return advance(compiled_loop(), s, go_on)
     plain = thaw(s)
-    whole = advance(loop.run, plain, go_on)
+    own: Loop = twins(lambda function: function, outside.replacements())[loop.run] if outside else loop.run
+    whole = advance(own, plain, go_on)
     freeze(plain, s)
     return whole
 
@@ -112,8 +114,8 @@ def modules() -> list[ModuleType]:
     return found
 
 
-def twins(compile_one: Callable[[Any], Any]) -> dict[Any, Any]:
-    """Function -> its compiled twin, for all functions of `modules()`."""
+def twins(compile_one: Callable[[Any], Any], replaced: Mapping[Any, Any] | None = None) -> dict[Any, Any]:
+    """Function -> its compiled twin, for all functions of `modules()`; `replaced` ones have the given twin."""
     twin_of: dict[Any, Any] = {}
     namespaces = []
     for module in modules():
@@ -124,6 +126,7 @@ def twins(compile_one: Callable[[Any], Any]) -> dict[Any, Any]:
                 copy = FunctionType(value.__code__, namespace, name, value.__defaults__)
                 copy.__module__ = module.__name__
                 twin_of[value] = compile_one(copy)
+    twin_of |= replaced or {}
     for namespace in namespaces:
         for name, value in namespace.items():
             if isinstance(value, FunctionType):

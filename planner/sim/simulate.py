@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from planner.sim import kernel
 from planner.sim.build import build
+from planner.sim.outside import outside_of
 from planner.sim.state import LOG, MOVING, NOBODY, REJECTED, State
 from planner.spec.deployment import Deployment, Pool, Route
 from planner.spec.requests import Requests
@@ -119,7 +120,8 @@ def simulate(
     if log:
         s = s._replace(log=np.zeros(log, LOG))
     ends = int((s.request["state"] != REJECTED).sum())
-    whole = kernel.run(s, compiled=compiled, go_on=(lambda done: go_on(done, ends)) if go_on else None)
+    told = (lambda done: go_on(done, ends)) if go_on else None
+    whole = kernel.run(s, compiled=compiled, go_on=told, outside=outside_of(deployment, replicas))
     if not whole:
         clock["measured_from"] = int(warmup * (s.request["arrival_s"] <= clock["now_s"]).sum())
     return run_of(s, deployment, requests, interrupted=not whole)
