@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -68,6 +69,7 @@ def test_results_make_the_next_plan_surer(serveplan_in: Run, folder: Path) -> No
         assert planned.returncode == 0, planned.stderr
         (pools[name],) = json.loads(planned.stdout)["pools"]
     assert "3 measured points (c1.json" in pools["own"]["source"]
+    assert re.search(r"held-out error TPOT \d+% -> \d+%, TTFT \d+% -> \d+%", pools["own"]["source"])
     assert "measured points" not in pools["plain"]["source"]
     assert pools["own"]["rel_error"] < pools["plain"]["rel_error"]
 

@@ -109,6 +109,7 @@ class _Fit:
     profile: EngineProfile
     version: str
     factors: Factors
+    before: Errors
     held_out: Errors
     correction: Correction
 
@@ -164,9 +165,11 @@ def _fitted(anchors: list[Anchor]) -> _Fit:
     factors, left_out = fit(anchors), held_out(anchors)
     first = anchors[0]
     wide = first.case.profile.on(first.place[0], first.place[3]).rel_error
-    correction = correction_for(anchors, factors, width_of(wide, left_out))
+    before = errors(anchors, Factors())
+    correction = correction_for(anchors, factors, width_of(wide, left_out), before, left_out)
     version = _version(first)
-    return _Fit(tuple(anchors), narrowed(first.case.profile, version), version, factors, left_out, correction)
+    profile = narrowed(first.case.profile, version)
+    return _Fit(tuple(anchors), profile, version, factors, before, left_out, correction)
 
 
 def _write(found: Sequence[_Fit], folder: Path, catalog: Catalog) -> dict[str, Path]:
@@ -186,7 +189,7 @@ def _outcome(one: _Fit, file: Path) -> Outcome:
     return Outcome(
         engine=profile.engine, version=one.version, accelerator=accelerator, model=model, weights=weights,
         points=len(one.anchors), free=free_factors(one.anchors), factors=one.correction.factors,
-        before=errors(one.anchors, Factors()), in_sample=errors(one.anchors, one.correction.factors),
+        before=one.before, in_sample=errors(one.anchors, one.correction.factors),
         held_out=one.held_out, rel_error_before=profile.on(family, weights).rel_error,
         rel_error=one.correction.rel_error or profile.rel_error, file=str(file),
     )  # fmt: skip

@@ -15,7 +15,7 @@ import yaml
 from planner.calibrate.anchors import Anchor
 from planner.calibrate.fit import Errors
 from planner.errors import BadInput, Problem, Where
-from planner.spec.correction import Correction, Factors
+from planner.spec.correction import Bought, Correction, Factors
 from planner.spec.engine import EngineProfile, version_tuple
 
 PRIOR_POINTS = 0.5
@@ -38,8 +38,10 @@ def width_of(rel_error: float, found: Errors) -> float:
     return math.expm1(math.sqrt((prior + held_out) / (PRIOR_POINTS + len(values))))
 
 
-def correction_for(anchors: Sequence[Anchor], factors: Factors, rel_error: float) -> Correction:
-    """The correction that these anchors support, at their place and nowhere else."""
+def correction_for(
+    anchors: Sequence[Anchor], factors: Factors, rel_error: float, before: Errors, held_out: Errors
+) -> Correction:
+    """The correction that these anchors support, at their place and nowhere else, and what it bought."""
     _, accelerator, model, weights = anchors[0].place
     names = sorted(
         f"{Path(a.where.file).name}:{a.where.line}" if a.where.line else Path(a.where.file).name for a in anchors
@@ -49,8 +51,15 @@ def correction_for(anchors: Sequence[Anchor], factors: Factors, rel_error: float
     return Correction(
         accelerator=accelerator, model=model, weights=weights, factors=rounded, rel_error=float(f"{rel_error:.3g}"),
         plans=tuple(sorted({str(pool.parallelism) for a in anchors for pool in a.case.pools})),
-        source=f"{len(anchors)} measured points ({shown})",
+        source=f"{len(anchors)} measured points ({shown})", bought=bought(before, held_out),
     )  # fmt: skip
+
+
+def bought(before: Errors, held_out: Errors) -> Bought:
+    """Median errors without the correction and of points left out of it, to the tenth of a percent."""
+    named = {"tpot_before": before.median("tpot"), "tpot": held_out.median("tpot"),
+             "ttft_before": before.median("ttft"), "ttft": held_out.median("ttft")}  # fmt: skip
+    return Bought(**{name: None if value is None else round(value, 3) for name, value in named.items()})
 
 
 def narrowed(profile: EngineProfile, version: str) -> EngineProfile:

@@ -17,7 +17,8 @@ def corrected(replica: Replica, correction: Correction | None, plan: Parallelism
     measured = not correction.plans or str(plan) in correction.plans
     error = (correction.rel_error if measured else None) or replica.cost.rel_error
     other = "" if measured else f" at {' and '.join(correction.plans)}"
-    source = f"{replica.cost.source}, corrected by {correction.source}{other}"
+    bought = f", {correction.bought}" if str(correction.bought) else ""
+    source = f"{replica.cost.source}, corrected by {correction.source}{other}{bought}"
     return replace(scaled, cost=replace(scaled.cost, source=source, rel_error=error))
 
 

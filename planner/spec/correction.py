@@ -29,6 +29,21 @@ class Factors(Frozen):
     """Steps between arrival in the queue and admission."""
 
 
+class Bought(Frozen):
+    """What the measurements behind a correction bought: median relative errors of points that had no part in the fit,
+    and of the same points before; None where nobody measured it."""
+
+    tpot_before: float | None = None
+    tpot: float | None = None
+    ttft_before: float | None = None
+    ttft: float | None = None
+
+    def __str__(self) -> str:
+        pairs = (("TPOT", self.tpot_before, self.tpot), ("TTFT", self.ttft_before, self.ttft))
+        told = [f"{name} {a:.0%} -> {b:.0%}" for name, a, b in pairs if a is not None and b is not None]
+        return f"held-out error {', '.join(told)}" if told else ""
+
+
 class Correction(Frozen):
     """Factors for the pools that match; an empty field matches anything.
 
@@ -45,6 +60,7 @@ class Correction(Frozen):
     rel_error: float | None = Field(None, gt=0)
     plans: tuple[str, ...] = ()
     source: str
+    bought: Bought = Bought()
 
     @property
     def place(self) -> tuple[str, str, str, str]:

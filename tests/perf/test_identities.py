@@ -18,7 +18,7 @@ from planner.perf.memory import memory_of
 from planner.perf.work import Tokens, stage_work
 from planner.spec.deployment import Pool
 from planner.spec.engine import EngineProfile
-from planner.spec.step import Replica
+from planner.spec.step import Replica, StepCost
 
 MODELS = ("llama-3.1-8b", "llama-3.1-70b", "mixtral-8x7b", "gpt-oss-120b", "deepseek-v3", "qwen3.5-397b-a17b",
           "deepseek-v3.2", "gemma-3-27b", "nemotron-3-nano-30b-a3b")  # fmt: skip
@@ -78,26 +78,64 @@ def test_a_step_never_beats_the_roofline_step(
     assert decode_s(real, batch, context) >= decode_s(ideal, batch, context) * (1 - 1e-9)
 
 
+BETTER = ("memory_bandwidth_bytes_per_s", "scaleup_bandwidth_bytes_per_s", "pcie_bandwidth_bytes_per_s", "peak")
+
+
 @quick
-@given(fields=pools, factor=st.floats(1.0, 4.0), context=st.floats(1, 30000))
-def test_more_memory_bandwidth_is_never_slower(
+@given(
+    fields=pools, factor=st.floats(1.0, 4.0), context=st.floats(1, 30000), better=st.sampled_from(BETTER),
+    estimator=st.sampled_from(("roofline", "analytic", "fitted")),
+)  # fmt: skip
+def test_more_bandwidth_links_or_peak_are_never_slower(
     catalog: Catalog, replica_of: ReplicaOf, pool_of: PoolOf, decode_s: DecodeS,
-    fields: dict[str, object], factor: float, context: float,
+    fields: dict[str, object], factor: float, context: float, better: str, estimator: str,
 ) -> None:  # fmt: skip
     pool = make(pool_of, fields)
     slow = hardware_of(catalog, pool)
-    fast = _with_bandwidth(slow, factor)
-    for estimator in ("roofline", "analytic"):
-        before, after = (replica_of(pool, hardware=h, estimator=estimator) for h in (slow, fast))
-        for batch in (1, 16, 256):
-            assert decode_s(after, batch, context) <= decode_s(before, batch, context) * (1 + 1e-9)
-        assert np.all(after.cost.linear_s <= before.cost.linear_s * (1 + 1e-9))
+    fast = _with_more(slow, better, factor)
+    before, after = (replica_of(pool, hardware=h, estimator=estimator) for h in (slow, fast))
+    for batch in (1, 16, 256):
+        assert decode_s(after, batch, context) <= decode_s(before, batch, context) * (1 + 1e-9)
+    for tokens in (128, 1024, 2048):
+        assert prompt_s(after.cost, tokens) <= prompt_s(before.cost, tokens) * (1 + 1e-9)
+    assert after.cost.context_s <= before.cost.context_s * (1 + 1e-9)
 
 
-def _with_bandwidth(hardware: Hardware, factor: float) -> Hardware:
+def prompt_s(cost: StepCost, tokens: int) -> float:
+    """A step with one whole prompt; constant and slope of attention are fitted together: only their sum falls."""
+    grid = np.arange(len(cost.linear_s)) * float(cost.linear_stride)
+    seen = min(tokens, cost.window_tokens or tokens)
+    windowed = seen * (seen + 1) / 2 + (tokens - seen) * seen
+    attention = cost.pair_s * tokens * (tokens + 1) / 2 + cost.window_pair_s * windowed
+    return float(np.interp(tokens, grid, cost.linear_s)) + attention + cost.chunk_s
+
+
+def _with_more(hardware: Hardware, better: str, factor: float) -> Hardware:
     board = hardware.accelerator
-    faster = board.memory_bandwidth_bytes_per_s * factor
-    return replace(hardware, accelerator=board.model_copy(update={"memory_bandwidth_bytes_per_s": faster}))
+    value = getattr(board, better)
+    if better == "peak":
+        rates = {name: rate * factor for name, rate in value if rate}
+        return replace(hardware, accelerator=board.model_copy(update={"peak": value.model_copy(update=rates)}))
+    return replace(hardware, accelerator=board.model_copy(update={better: value * factor}))
+
+
+@quick
+@given(fields=pools, tp=st.sampled_from((1, 2, 4)))
+def test_tensor_parallelism_halves_what_a_rank_reads(
+    catalog: Catalog, pool_of: PoolOf, fields: dict[str, object], tp: int
+) -> None:
+    """Weights of all products and experts of a decode step on one rank; routers, latents and norms stay whole."""
+    sizes = []
+    for degree in (tp, 2 * tp):
+        pool = make(pool_of, {**fields, "tp": degree, "dp": 1})
+        model, hardware = catalog.model(pool.model), hardware_of(catalog, pool)
+        counts = np.array([8.0])
+        work = stage_work(model, cut_of(model, pool, hardware), stages_of(model, 1)[0],
+                          Tokens(counts, counts, counts, "decode"))  # fmt: skip
+        sizes.append(sum(op.weight_bytes * op.count for op in work.gemms)
+                     + sum(op.weight_bytes * op.count for op in work.moes))  # fmt: skip
+    assert sizes[0] / 2 <= sizes[1] * (1 + 1e-9)
+    assert sizes[1] <= sizes[0] / 2 * 1.15
 
 
 @quick
