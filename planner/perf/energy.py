@@ -94,29 +94,32 @@ def utilisation(work: Work, model: Model, pool: Pool, hardware: Hardware) -> tup
     done = stage_work(model, cut, stage, Tokens(rank, rank * pool.parallelism.dp, rank, "decode"))
     context = work.decode_context_tokens / work.decode_tokens
     seconds = decode_s / steps
-    moved = _moved_bytes(done) + _attention(done, float(rank[0]), context, "bytes_per_token")
-    tensor = _tensor_s(done, cut) + _attention(done, float(rank[0]), context, "flop_per_token") / _peak(cut)
+    moved = moved_bytes(done) + attention(done, float(rank[0]), context, "bytes_per_token")
+    tensor = tensor_s(done, cut) + attention(done, float(rank[0]), context, "flop_per_token") / peak(cut)
     return min(1.0, moved / seconds / hardware.bandwidth), min(1.0, tensor / seconds)
 
 
-def _moved_bytes(done: StageWork) -> float:
+def moved_bytes(done: StageWork) -> float:
+    """Bytes of one step but the contexts that attention reads."""
     products = sum(op.hbm_bytes[0] * op.count for op in done.gemms)
     experts = sum(op.hbm_bytes[0] * op.count for op in done.moes)
     return float(products + experts + sum(op.hbm_bytes[0] * op.count for op in done.passes))
 
 
-def _tensor_s(done: StageWork, cut: Cut) -> float:
+def tensor_s(done: StageWork, cut: Cut) -> float:
     """Seconds of matrix units at their peak."""
     dense = sum(op.flop[0] * op.count / cut.hardware.flop_per_s(op.rate) for op in done.gemms)
     return float(dense + sum(op.flop[0] * op.count / cut.hardware.flop_per_s(op.rate) for op in done.moes))
 
 
-def _attention(done: StageWork, seqs: float, context: float, what: str) -> float:
+def attention(done: StageWork, seqs: float, context: float, what: str) -> float:
+    """Flops or bytes of attention of one step in which `seqs` queries see `context` tokens each."""
     seen = [(op, min(context, op.window or context)) for op in done.decode]
     return float(sum(getattr(op, what) * op.count * seqs * tokens for op, tokens in seen))
 
 
-def _peak(cut: Cut) -> float:
+def peak(cut: Cut) -> float:
+    """Of attention, which computes in 16 bits."""
     return cut.hardware.flop_per_s(cut.hardware.rate("bf16"))
 
 

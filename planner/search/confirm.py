@@ -28,6 +28,22 @@ Onlooker = Callable[[int, int, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What is special about watching. draw: number of the draw, each with a seed of its own.
+
+    cycle: whole rounds of the profiles instead of their busiest step. log: flights written down. onlooker: see there.
+    """
+
+    draw: int = 0
+    cycle: bool = False
+    log: int = 0
+    onlooker: Onlooker | None = None
+
+
+PLAIN = View()
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Pools that depend on each other, and the classes that they serve."""
 
@@ -99,10 +115,10 @@ def watch(
     *,
     factor: float = 1.0,
     slower: float = 1.0,
-    onlooker: Onlooker | None = None,
+    view: View = PLAIN,
 ) -> tuple[Seen, ...]:
     """Simulate every part at `factor` times its demand, with every step `slower` times as long."""
-    return tuple(_watch(setting, part, factor, slower, onlooker) for part in parts(setting, deployment))
+    return tuple(_watch(setting, part, factor, slower, view) for part in parts(setting, deployment))
 
 
 def watch_worst(setting: Setting, deployment: Deployment, *, factor: float = 1.0) -> tuple[Seen, ...]:
@@ -116,25 +132,35 @@ def rel_error_of(setting: Setting, deployment: Deployment) -> float:
     return max(replica_of(setting, pool).cost.rel_error for pool in deployment.pools)
 
 
-def _watch(setting: Setting, part: Part, factor: float, slower: float, onlooker: Onlooker | None) -> Seen:
+def _watch(setting: Setting, part: Part, factor: float, slower: float, view: View) -> Seen:
     replicas = {pool.name: slowed(replica_of(setting, pool), slower) for pool in part.deployment.pools}
-    requests = _requests(setting, part, replicas, factor)
-    warmup = WARMUP if part.load.kind == "open" else 0.0
+    seed = setting.seed + view.draw
+    whole = view.cycle and part.load.cycle_s > 0.0
+    if whole:
+        requests = part.load.draw_cycle(seed=seed, factor=factor)
+    else:
+        requests = _requests(setting, part, replicas, factor, seed)
+    warmup = WARMUP if part.load.kind == "open" and not view.cycle else 0.0
     what = f"simulating {part.load.name}{'' if slower == 1.0 else f', steps x {slower:.3g}'}"
-    go_on = (lambda done, total: onlooker(done, total, what)) if onlooker else None
-    run = sim.simulate(part.deployment, replicas, requests, seed=setting.seed, warmup=warmup, go_on=go_on)
-    return Seen(part, run, summarise(run, part.load.slos), saturated(run), factor)
+    look = view.onlooker
+    run = sim.simulate(
+        part.deployment, replicas, requests, seed=seed, warmup=warmup, log=view.log,
+        go_on=(lambda done, total: look(done, total, what)) if look else None,
+    )  # fmt: skip
+    return Seen(part, run, summarise(run, part.load.slos), not whole and saturated(run), factor)
 
 
-def _requests(setting: Setting, part: Part, replicas: Mapping[str, Replica], factor: float) -> Requests:
+def _requests(
+    setting: Setting, part: Part, replicas: Mapping[str, Replica], factor: float, seed: int
+) -> Requests:
     """Enough requests that every replica fills and turns over; a job whole."""
     if part.load.kind == "job":
-        return part.load.draw(seed=setting.seed)
+        return part.load.draw(seed=seed)
     count = sum(pool.replicas for pool in part.deployment.pools)
     seats = sum(pool.replicas * replicas[pool.name].max_seqs for pool in part.deployment.pools)
     turnover = min(TURNOVERS * seats, MOST_REQUESTS, _by_residence(part.load, factor))
     wanted = max(setting.scenario.search.requests_per_probe, REQUESTS_PER_REPLICA * count, turnover)
-    return part.load.draw(seed=setting.seed, requests=wanted, factor=factor)
+    return part.load.draw(seed=seed, requests=wanted, factor=factor)
 
 
 def _by_residence(load: Load, factor: float) -> int:

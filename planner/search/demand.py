@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from planner import traffic
 from planner.spec.requests import Requests
 from planner.spec.scenario import Scenario
@@ -23,7 +25,10 @@ Kind = Literal["open", "job", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Classes of one model. demand: requests per second, or in flight for a closed loop; None = no rate set."""
+    """Classes of one model. demand: requests per second, or in flight for a closed loop; None = no rate set.
+
+    cycle: the same traffic with its profiles, which repeat after cycle_s (0 = without profiles).
+    """
 
     name: str
     model: str
@@ -32,6 +37,8 @@ class Load:
     offered: tuple[Offered, ...]
     traffic: Traffic
     demand: float | None
+    cycle: Traffic
+    cycle_s: float
 
     @property
     def slos(self) -> dict[str, Slo]:
@@ -53,6 +60,12 @@ class Load:
         """The group's requests at `factor` times its demand."""
         return self.traffic.draw(seed=seed, requests=requests, rate_scale=factor)
 
+    def draw_cycle(self, *, seed: int, factor: float = 1.0) -> Requests:
+        """All requests of one round of the profiles, as their rates rise and fall."""
+        expected = sum(one.rate_per_s or 0.0 for one in self.offered) * factor * self.cycle_s
+        drawn = self.cycle.draw(seed=seed, requests=int(expected + 8 * expected**0.5 + 8), rate_scale=factor)
+        return drawn.first(int(np.searchsorted(drawn.arrival_s, self.cycle_s)))
+
 
 Presets = Mapping[str, traffic.Preset]
 """Presets by name that a user's catalog adds to the shipped ones."""
@@ -65,12 +78,13 @@ def loads(scenario: Scenario, folder: Path, presets: Presets) -> tuple[Load, ...
 
 def load_of(classes: tuple[RequestClass, ...], folder: Path, presets: Presets) -> Load:
     """One group."""
-    drawn = traffic.load(classes, folder, {**traffic.shipped(), **presets}).at_peak()
-    offered = drawn.offered()
+    cycle = traffic.load(classes, folder, {**traffic.shipped(), **presets})
+    drawn = cycle.at_peak()
+    offered = cycle.offered()
     kind: Kind = "closed" if offered[0].concurrency else "open" if _is_open(classes[0]) else "job"
     rates = [one.peak_per_s for one in offered if one.peak_per_s]
     demand = float(offered[0].concurrency) if kind == "closed" else sum(rates) if len(rates) == len(offered) else None
-    return Load("+".join(one.name for one in classes), classes[0].model, kind, classes, offered, drawn, demand)
+    return Load("+".join(one.name for one in classes), classes[0].model, kind, classes, offered, drawn, demand, cycle, cycle.cycle_s)
 
 
 def _of_model(scenario: Scenario, key: str, folder: Path, presets: Presets) -> Iterator[Load]:

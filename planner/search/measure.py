@@ -62,7 +62,7 @@ class Draws:
         if self._drawn is None or n > self._asked:
             self._asked = max(n, 2 * self._asked)
             self._drawn = self._load.draw(seed=self._seed, requests=self._asked)
-        return first(self._drawn, n)
+        return self._drawn.first(n)
 
     def whole(self) -> Requests:
         """A job, all of it."""
@@ -155,10 +155,10 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
     plan is simulated with the whole job before it is believed.
     """
     deadline, few, many = trial.load.offered[0].deadline_s, *(min(len(drawn), n) for n in JOB_PARTS)
-    run = observe(trial, first(drawn, many))
+    run = observe(trial, drawn.first(many))
     if any(not found.met for found in summarise(run, trial.slos).values()):
-        return Capacity(0.0, broken_promise(trial, observe(trial, first(drawn, 1))))
-    short_s = observe(trial, first(drawn, few)).end_s if few < many else 0.0
+        return Capacity(0.0, broken_promise(trial, observe(trial, drawn.first(1))))
+    short_s = observe(trial, drawn.first(few)).end_s if few < many else 0.0
     slope_s = (run.end_s - short_s) / max(many - few, 1) if few < many else run.end_s / many
     if deadline is None:
         return Capacity(1 / slope_s, run=run)
@@ -166,15 +166,6 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
     if size < 1:
         return Capacity(0.0, f"one replica cannot finish a single request within {deadline:g} s")
     return Capacity(size / deadline, run=run)
-
-
-def first(drawn: Requests, n: int) -> Requests:
-    """The first n of them."""
-    return replace(
-        drawn, arrival_s=drawn.arrival_s[:n], class_index=drawn.class_index[:n],
-        input_tokens=drawn.input_tokens[:n], output_tokens=drawn.output_tokens[:n],
-        cached_tokens=None if drawn.cached_tokens is None else drawn.cached_tokens[:n],
-    )  # fmt: skip
 
 
 def impossible(trial: Trial, drawn: Requests) -> str:

@@ -7,7 +7,7 @@ saturation a small error of a step is a large one of a wait, and no formula says
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from planner.catalog import Catalog, ResolvedScenario
 from planner.errors import Interrupted, Problem
 from planner.perf.energy import joules
 from planner.perf.memory import memory_of
-from planner.search.confirm import Onlooker, Seen, replica_of, watch
+from planner.search.confirm import PLAIN, Onlooker, Seen, View, replica_of, watch
 from planner.search.legality import require_legal
+from planner.search.measurements import Measurement, measurements, over_draws
 from planner.search.place import whole_nodes
 from planner.search.setting import Setting, Site, resolve
 from planner.sim.metrics import ClassSummary, Statistics
@@ -42,6 +43,17 @@ class Prediction:
     bill: Bill
     warnings: tuple[str, ...]
     interrupted: bool = False
+    measurements: tuple[Measurement, ...] = ()
+    seen: tuple[Seen, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a simulation shall tell beyond one prediction: over how many draws, by which period, with how long a log."""
+
+    draws: int = 1
+    period_s: float | None = None
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +78,28 @@ def simulate(
     folder: Path | None = None,
     factor: float = 1.0,
     seed: int | None = None,
+    asked: Asked | None = None,
     onlooker: Onlooker | None = None,
 ) -> Prediction:
     """What `deployment` does under the traffic of `scenario`, times `factor`; BadInput when it cannot run there.
 
-    An `onlooker` that ends a run gets what was done until then, marked as interrupted, or Interrupted when nothing was.
+    Draws beyond the first only add to `measurements`. With a period the profiles of the traffic are run through once;
+    otherwise their busiest step is simulated. An `onlooker` that ends a run gets what was done until then, marked as
+    interrupted, or Interrupted when nothing was.
     """
-    setting = setting_of(scenario, catalog, folder, seed)
+    setting, asked = setting_of(scenario, catalog, folder, seed), asked or Asked()
     require_legal(setting, deployment)
-    seen = watch(setting, deployment, factor=factor, onlooker=onlooker)
+    view = View(cycle=asked.period_s is not None, log=asked.log, onlooker=onlooker)
+    seen = watch(setting, deployment, factor=factor, view=view)
     if not any(np.isfinite(one.run.finish_s).any() for one in seen):
         raise Interrupted(Problem("interrupted before any request had finished"))
-    return predict(setting, deployment, seen, onlooker=onlooker)
+    found = predict(setting, deployment, seen, view=view)
+    rows, cut = [measurements(setting, seen, asked.period_s)], found.interrupted
+    for number in range(1, asked.draws):
+        more = () if cut else watch(setting, deployment, factor=factor, view=replace(view, draw=number, log=0))
+        cut = cut or _interrupted(more)
+        rows += [] if cut else [measurements(setting, more, asked.period_s)]
+    return replace(found, interrupted=cut, measurements=over_draws(rows), seen=seen)
 
 
 def setting_of(
@@ -97,13 +119,13 @@ def predict(
     seen: tuple[Seen, ...],
     *,
     spread: bool = True,
-    onlooker: Onlooker | None = None,
+    view: View = PLAIN,
 ) -> Prediction:
     """Words and numbers for a deployment that has been simulated (`seen`); without `spread` no intervals."""
     replicas = {pool.name: replica_of(setting, pool) for pool in deployment.pools}
     error = max(replica.cost.rel_error for replica in replicas.values())
     spread = spread and not _interrupted(seen)
-    band = _band(setting, deployment, seen, error, onlooker) if spread else Band(seen, seen, seen)
+    band = _band(setting, deployment, seen, error, view) if spread else Band(seen, seen, seen)
     classes = tuple(_class(setting, one.name, band) for one in setting.scenario.classes)
     shares = _shares(setting, deployment, seen)
     return Prediction(
@@ -117,10 +139,10 @@ def predict(
 
 
 def _band(
-    setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float, onlooker: Onlooker | None
+    setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float, view: View
 ) -> Band:
     fast, slow = (
-        watch(setting, deployment, factor=seen[0].factor, slower=times, onlooker=onlooker)
+        watch(setting, deployment, factor=seen[0].factor, slower=times, view=replace(view, log=0))
         for times in (1 / (1 + error), 1 + error)
     )
     if _interrupted(fast + slow):
@@ -262,10 +284,10 @@ def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
         if one.run.interrupted:
             yield _how_far(one)
         if one.saturated:
-            yield f"{one.part.load.name}: saturated, the backlog grows"
+            yield _saturation(one)
         for name, found in one.summaries.items():
             if found.rejected:
-                yield f"{name}: {found.rejected} of {found.requests} requests are too long for the pool and are refused"
+                yield _refused(one, name, found)
     fragile = sorted(
         {name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed}
     )
@@ -273,6 +295,23 @@ def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
         end = f"if every step takes {error:.0%} longer (the pessimistic end of the 80 % interval)"
         yield f"{end}, promises to {', '.join(fragile)} break"
     yield from _confidence(setting, {pool.node for one in band.middle for pool in one.part.deployment.pools})
+
+
+def _saturation(one: Seen) -> str:
+    done = sum(found.requests_per_s for found in one.summaries.values())
+    offered = sum(o.peak_per_s or 0.0 for o in one.part.load.offered) * one.factor
+    load = f"saturated at {done:.4g} req/s of {offered:.4g}" if offered else f"saturated at {done:.4g} req/s"
+    return f"{one.part.load.name}: {load}, the backlog grows: waiting times are lower bounds"
+
+
+def _refused(one: Seen, name: str, found: ClassSummary) -> str:
+    run = one.run
+    mine = run.rejected & (run.class_index == run.class_names.index(name))
+    longest = int((run.input_tokens + run.output_tokens)[mine].max())
+    return (
+        f"{name}: {found.rejected} of {found.requests} requests are too long for the pool and are refused "
+        f"(the longest has {longest:,} tokens)"
+    )
 
 
 def _how_far(one: Seen) -> str:

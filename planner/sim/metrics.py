@@ -1,10 +1,16 @@
-"""The latency metrics, defined once, and what they are in a Run. Not how to reach them.
+"""The metrics, defined once, and what they are in a Run. Not how to reach them.
 
-    ttft   first token - arrival (host time and queue included)
-    tpot   (e2e - ttft) / (output tokens - 1); undefined, and left out, for one output token
-    itl    each gap between successive tokens of a request; statistics over gaps, not over requests
-    e2e    last token - arrival
-    queue  admission - arrival
+    ttft          first token - arrival (host time and queue included)
+    tpot          (e2e - ttft) / (output tokens - 1); undefined, and left out, for one output token
+    itl           each gap between successive tokens of a request; statistics over gaps, not over requests
+    e2e           last token - arrival
+    queue         admission into the first batch - arrival
+    transfer      token 1 - arrival of the KV cache where it decodes; only where pools are split
+    attainment    share of requests that met all limits for each request (of one metric: its limit alone)
+    goodput       requests per second that did
+    preemptions   times that requests lost their KV cache and were computed again
+    utilisation   share of the time that a replica runs a step; kv occupancy: share of its KV blocks in use, over time
+    MFU, MBU      `planner.perf.peaks`; joules: `planner.perf.energy`, of the boards
 
 Quantiles interpolate linearly between order statistics (type 7, NumPy's default). A request that has not got there when
 the run ends enters with its lower bound, time so far; a quantile that touches a lower bound is reported as a lower
@@ -13,7 +19,7 @@ bound itself (`Statistics.bounded`). Rejected requests are counted, and violate 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +27,7 @@ from numpy.typing import NDArray
 
 from planner.sim.gaps import bin_end_s
 from planner.sim.simulate import Run
-from planner.spec.slo import Slo
+from planner.spec.slo import METRICS, Slo
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -45,20 +51,22 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
-    """One request class. metrics: ttft, tpot, itl, e2e, queue. Rates are per second of the measured window.
+    """One request class. metrics: ttft, tpot, itl, e2e, queue, transfer. Rates are per second of the measured window.
 
     attainment: share of measured and rejected requests that met all limits for each request; None without such limits.
-    goodput_per_s: rate of those that did. met: every target of the SLO holds, by values that are not lower bounds only.
+    attained: the same for the limit of one metric alone. goodput_per_s: rate of those that did. met: every target of the SLO holds, by values that are not lower bounds only.
     """
 
     metrics: Mapping[str, Statistics]
     requests: int
     finished: int
     rejected: int
+    preemptions: int
     requests_per_s: float
     input_tokens_per_s: float
     output_tokens_per_s: float
     attainment: float | None
+    attained: Mapping[str, float]
     goodput_per_s: float | None
     met: bool
 
@@ -71,6 +79,11 @@ def ttft_s(run: Run) -> Floats:
 def e2e_s(run: Run) -> Floats:
     """Arrival to last token; a lower bound where it is not out yet, nan where the request never started."""
     return _since_arrival(run, run.finish_s)
+
+
+def transfer_s(run: Run) -> Floats:
+    """Token 1 to the end of the copy of the KV cache; nan where none ended."""
+    return np.where(run.transfer_s > 0.0, run.transfer_s, np.nan)
 
 
 def queue_s(run: Run) -> Floats:
@@ -110,21 +123,39 @@ def meets(run: Run, slo: Slo) -> Flags:
 
 def summarise(run: Run, slos: Mapping[str, Slo] | None = None) -> dict[str, ClassSummary]:
     """Every class by name; without an SLO only throughput counts and `met` is whether nothing was rejected."""
-    slos = slos or {}
-    return {name: _class(run, c, slos.get(name, Slo())) for c, name in enumerate(run.class_names)}
+    begin_s = run.arrival_s[run.measured].min() if run.measured.any() else 0.0
+    return _classes(run, slos or {}, seen(run), max(run.end_s - begin_s, 1e-12), gaps=True)
 
 
-def _class(run: Run, c: int, slo: Slo) -> ClassSummary:
-    mine = run.measured & (run.class_index == c) & seen(run)
-    rejected = run.rejected & (run.class_index == c) & seen(run)
+def by_period(run: Run, slos: Mapping[str, Slo], period_s: float) -> tuple[dict[str, ClassSummary], ...]:
+    """The same for the requests that arrived in each period; rates are per second of the period.
+
+    ITL is left out: gaps are counted for the whole run only.
+    """
+    here = seen(run)
+    last = int(run.arrival_s[here].max() // period_s) if here.any() else -1
+    number = np.where(here, run.arrival_s // period_s, -1)
+    return tuple(_classes(run, slos, number == k, period_s, gaps=False) for k in range(last + 1))
+
+
+def _classes(run: Run, slos: Mapping[str, Slo], among: Flags, span_s: float, gaps: bool) -> dict[str, ClassSummary]:
+    found = {}
+    for c, name in enumerate(run.class_names):
+        itl = gap_statistics(run, c) if gaps else Statistics({}, 0)
+        found[name] = _class(run, among & (run.class_index == c), slos.get(name, Slo()), span_s, itl)
+    return found
+
+
+def _class(run: Run, among: Flags, slo: Slo, span_s: float, itl: Statistics) -> ClassSummary:
+    mine, rejected = run.measured & among, run.rejected & among
     done = mine & np.isfinite(run.finish_s)
-    span_s = max(run.end_s - (run.arrival_s[run.measured].min() if run.measured.any() else 0.0), 1e-12)
     metrics = {
         "ttft": _statistics(ttft_s(run)[mine], np.isfinite(run.first_token_s)[mine]),
         "tpot": _statistics(tpot_s(run)[mine], np.isfinite(run.finish_s)[mine]),
-        "itl": gap_statistics(run, c),
+        "itl": itl,
         "e2e": _statistics(e2e_s(run)[mine], np.isfinite(run.finish_s)[mine]),
         "queue": _statistics(queue_s(run)[mine], np.isfinite(run.admitted_s)[mine]),
+        "transfer": _statistics(transfer_s(run)[mine], np.ones(int(mine.sum()), bool)),
     }
     asked = int(mine.sum() + rejected.sum())
     good = int((meets(run, slo) & mine).sum())
@@ -135,13 +166,32 @@ def _class(run: Run, c: int, slo: Slo) -> ClassSummary:
         requests=asked,
         finished=int(done.sum()),
         rejected=int(rejected.sum()),
+        preemptions=int(run.preemptions[mine].sum()),
         requests_per_s=float(done.sum() / span_s),
         input_tokens_per_s=float(run.input_tokens[done].sum() / span_s),
         output_tokens_per_s=float(run.output_tokens[done].sum() / span_s),
         attainment=attainment,
+        attained={metric: _attained(run, metric, limit_s, mine, asked) for metric, limit_s in _limits(slo)},
         goodput_per_s=good / span_s if limited else None,
         met=_met(metrics, attainment, slo) and not rejected.any(),
     )
+
+
+def _limits(slo: Slo) -> Iterator[tuple[str, float]]:
+    """Each metric once, with its limit for each request, else the tightest of its statistics."""
+    for metric in METRICS:
+        limits_s = [limit_s for name, _, limit_s in slo.targets if name == metric]
+        if metric in slo.per_request:
+            yield metric, slo.per_request[metric]
+        elif limits_s:
+            yield metric, min(limits_s)
+
+
+def _attained(run: Run, metric: str, limit_s: float, mine: Flags, asked: int) -> float:
+    """Share of requests known to keep one limit; of itl, with their largest gap."""
+    known = np.isfinite(run.first_token_s if metric == "ttft" else run.finish_s)
+    values = {"ttft": ttft_s, "tpot": tpot_s, "e2e": e2e_s}[metric](run) if metric != "itl" else run.largest_gap_s
+    return float((mine & known & (np.nan_to_num(values) <= limit_s)).sum() / max(asked, 1))
 
 
 def _met(metrics: Mapping[str, Statistics], attainment: float | None, slo: Slo) -> bool:

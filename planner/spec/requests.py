@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +52,13 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    def first(self, n: int) -> Requests:
+        """The first n of them."""
+        cached, chains = self.cached_tokens, self.chains
+        return replace(
+            self, arrival_s=self.arrival_s[:n], class_index=self.class_index[:n],
+            input_tokens=self.input_tokens[:n], output_tokens=self.output_tokens[:n],
+            cached_tokens=None if cached is None else cached[:n],
+            chains=None if chains is None else chains.of(np.arange(min(n, len(self)))),
+        )  # fmt: skip

@@ -57,6 +57,12 @@ class Traffic:
         """
         return Traffic(tuple(stream.at_peak() for stream in self.streams))
 
+    @property
+    def cycle_s(self) -> float:
+        """Length of the longest profile, after which it repeats; 0 without profiles."""
+        found = [s.arrivals for s in self.streams if s.arrivals is not None and s.arrivals.profile]
+        return max((len(one.profile) * one.profile_step_s for one in found), default=0.0)
+
     def _check_closed_loops(self) -> None:
         closed = [stream.name for stream in self.streams if stream.concurrency]
         if closed and len(self.streams) > 1:
