@@ -81,3 +81,30 @@ def test_a_short_run_shows_no_progress_and_is_whole(folder: Path, serveplan_in) 
     assert done.returncode == 0, done.stderr
     assert "simulating" not in done.stderr
     assert json.loads(done.stdout)["interrupted"] is False
+
+
+def test_metrics_and_a_timeline_as_json(folder: Path, serveplan_in) -> None:
+    words = ("tiny.yaml", "--deployment", "one.yaml", "--json", "--timeline", "t.json", "--timeline-requests", "20")
+    done = serveplan_in(folder, "simulate", *words, "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (ttft,) = [r for r in found["metrics"] if (r["metric"], r["statistic"]) == ("ttft", "p90")]
+    assert ttft["lo"] < ttft["value"] < ttft["hi"]
+    assert (found["seeds"], found["saturated"]) == (2, [])
+    events = json.loads((folder / "t.json").read_text())["traceEvents"]
+    assert len({event["id"] for event in events if event["ph"] == "b"}) == 20
+    assert "wrote t.json" in done.stderr
+
+
+def test_overload_is_said(folder: Path, serveplan_in) -> None:
+    done = serveplan_in(folder, "simulate", "tiny.yaml", "--deployment", "one.yaml", "--factor", "20")
+    assert "saturated at" in done.stdout
+    assert "req/s of 160" in done.stdout
+    assert "TTFT    ≥" in done.stdout
+
+
+@pytest.mark.parametrize("period", ["1", "-1 h", "0 s", "soon"])
+def test_a_period_needs_a_unit(folder: Path, serveplan_in, period: str) -> None:
+    done = serveplan_in(folder, "simulate", "tiny.yaml", "--deployment", "one.yaml", f"--period={period}")
+    assert done.returncode == 2
+    assert "--period" in done.stderr

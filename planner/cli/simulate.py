@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from planner.cli.options import CatalogDirs, Json, NoColor, Quiet, ScenarioFile, Seed
 
 if TYPE_CHECKING:
+    from planner.search.measurements import Measurement
+    from planner.search.predict import Asked, Prediction
     from planner.spec.deployment import Deployment
     from planner.spec.scenario import Scenario
 
@@ -21,6 +23,20 @@ def simulate(
         Path | None, typer.Option("--deployment", metavar="FILE", help="Simulate this deployment (YAML).")
     ] = None,
     factor: Annotated[float, typer.Option("--factor", help="Multiply the scenario's traffic by this.")] = 1.0,
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", min=1, metavar="N", help="Independent draws: mean and 90 % interval of each metric."),
+    ] = 1,
+    period: Annotated[
+        str | None,
+        typer.Option("--period", metavar="TIME", help="Metrics by time of arrival, over one round of the profiles."),
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option("--timeline", metavar="FILE", help="Write trace events for Perfetto or Chrome.")
+    ] = None,
+    timeline_requests: Annotated[
+        int, typer.Option("--timeline-requests", min=1, metavar="N", help="Requests shown in the timeline.")
+    ] = 1000,
     catalog: CatalogDirs = None,
     seed: Seed = None,
     json: Json = False,
@@ -34,11 +50,10 @@ def simulate(
     from planner.catalog import Catalog, load_deployment, load_scenario
     from planner.cli.main import INTERRUPTED
     from planner.cli.onlooker import Onlooker
-    from planner.cli.output import print_json, print_text, terminal_width, wants_color
+    from planner.cli.output import note, print_json, print_text, terminal_width, wants_color, write_text
     from planner.errors import BadInput, Problem
-    from planner.report.terminal import outcome_text
     from planner.review import read_plan
-    from planner.search.predict import simulate
+    from planner.search.predict import Asked, simulate
 
     if factor <= 0:
         raise BadInput(Problem("--factor must be positive"))
@@ -51,23 +66,78 @@ def simulate(
         given = load_deployment(deployment, opened, asked.scenario)
     else:
         raise BadInput(Problem("give one of --plan and --deployment"))
+    wanted = Asked(seeds, _seconds(period), _room(timeline_requests) if timeline else 0)
     with Onlooker(quiet, no_color) as onlooker:
-        found = simulate(asked, given, catalog=opened, factor=factor, seed=seed, onlooker=onlooker)
+        found = simulate(asked, given, catalog=opened, factor=factor, seed=seed, asked=wanted, onlooker=onlooker)
+    if timeline is not None:
+        write_text(timeline, _trace(found, timeline_requests))
+        note(f"wrote {timeline}: open it in ui.perfetto.dev or chrome://tracing", quiet)
     if json:
-        print_json(
-            {
-                "deployment": found.deployment.model_dump(mode="json"),
-                "pools": [pool.model_dump(mode="json") for pool in found.pools],
-                "classes": [one.model_dump(mode="json") for one in found.classes],
-                "bill": found.bill.model_dump(mode="json"),
-                "warnings": list(found.warnings),
-                "interrupted": found.interrupted,
-            }
-        )
+        print_json(_document(found, wanted))
     else:
-        print_text(outcome_text(found, terminal_width(), wants_color(no_color)))
+        print_text(_text(found, wanted, terminal_width(), wants_color(no_color)))
     if found.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _seconds(period: str | None) -> float | None:
+    from planner.errors import BadInput, Problem
+    from planner.units import parse
+
+    if period is None:
+        return None
+    try:
+        found = parse(period, "time")
+    except ValueError as error:
+        raise BadInput(Problem(f"--period: {error}")) from error
+    if found <= 0:
+        raise BadInput(Problem("--period must be longer than 0 s"))
+    return found
+
+
+def _room(requests: int) -> int:
+    from planner.sim.timeline import FLIGHTS_PER_REQUEST
+
+    return FLIGHTS_PER_REQUEST * requests
+
+
+def _trace(found: Prediction, requests: int) -> str:
+    from json import dumps
+
+    from planner.sim.timeline import trace
+
+    runs = [(one.part.deployment, one.run) for one in found.seen]
+    return dumps(trace(runs, requests), separators=(",", ":"), allow_nan=False)
+
+
+def _document(found: Prediction, asked: Asked) -> dict[str, Any]:
+    return {
+        "deployment": found.deployment.model_dump(mode="json"),
+        "pools": [pool.model_dump(mode="json") for pool in found.pools],
+        "classes": [one.model_dump(mode="json") for one in found.classes],
+        "bill": found.bill.model_dump(mode="json"),
+        "warnings": list(found.warnings),
+        "interrupted": found.interrupted,
+        "saturated": [one.part.load.name for one in found.seen if one.saturated],
+        "seeds": asked.draws,
+        "period_s": asked.period_s,
+        "metrics": [_row(row) for row in found.measurements],
+    }
+
+
+def _row(row: Measurement) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {name: value for name, value in asdict(row).items() if name != "period" or value >= 0}
+
+
+def _text(found: Prediction, asked: Asked, width: int, color: bool) -> str:
+    from planner.report.measurements import sections
+    from planner.report.terminal import outcome_text
+
+    rows = found.measurements
+    bounds = frozenset((r.name, r.metric, r.statistic) for r in rows if r.scope == "class" and r.at_least)
+    return outcome_text(found, width, color, bounds=bounds, more=sections(rows, asked.draws, asked.period_s))
 
 
 def _refuse_strangers(deployment: Deployment, scenario: Scenario, plan: Path) -> None:

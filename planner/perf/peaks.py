@@ -1,7 +1,7 @@
 """MFU and MBU: how much of the peaks of its accelerators a pool used while it did its work. Not a price.
 
     MFU  time the matrix units would need at their dense peak, over the time there was
-    MBU  bytes that had to move (weights read in each step, KV read by attention, activations) at peak bandwidth, likewise
+    MBU  time that bytes which had to move (weights in each step, KV read by attention) need at peak bandwidth, likewise
 
 Both over the whole span of the run, idle time included, for the rank of the deepest pipeline stage, and at most 1: a
 price below its own roofline would exceed it, and is cut.

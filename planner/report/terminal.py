@@ -6,8 +6,9 @@ It reads Plan only. Text columns fold when the terminal is narrow; numbers are n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import StringIO
+from itertools import chain
 from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +23,8 @@ from planner.spec.plan import Beyond, Bill, ClassPrediction, Plan, PoolPlan, Run
 
 NARROWEST = 80
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+Bounds = frozenset[tuple[str, str, str]]
+"""(class, metric, statistic) of values that are lower bounds."""
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "e2e"}
 
 
@@ -45,12 +48,19 @@ def as_text(plan: Plan, width: int = 100, color: bool = False) -> str:
     return _text(_plan(plan), width, color)
 
 
-def outcome_text(outcome: Outcome, width: int = 100, color: bool = False) -> str:
-    """Only what runs, what users get and what it costs."""
-    return _text(_outcome(outcome, _bill(outcome.bill)), width, color)
+def outcome_text(
+    outcome: Outcome,
+    width: int = 100,
+    color: bool = False,
+    *,
+    bounds: Bounds = frozenset(),
+    more: Iterable[RenderableType] = (),
+) -> str:
+    """Only what runs, what users get and what it costs; `bounds` are shown as "at least", `more` comes last."""
+    return _text(chain(_outcome(outcome, _bill(outcome.bill), bounds=bounds), more), width, color)
 
 
-def _text(parts: Iterator[RenderableType], width: int, color: bool) -> str:
+def _text(parts: Iterable[RenderableType], width: int, color: bool) -> str:
     width = max(NARROWEST, width)
     console = Console(file=StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
     with console.capture() as captured:
@@ -61,24 +71,25 @@ def _text(parts: Iterator[RenderableType], width: int, color: bool) -> str:
 def _plan(plan: Plan) -> Iterator[RenderableType]:
     yield from _head(plan)
     yield from _outcome(plan, _bill(plan.bill), _goals(plan))
-    yield from _section("Why this", _searched(plan), _refusals(plan))
+    yield from section("Why this", _searched(plan), _refusals(plan))
     if plan.runners_up:
-        yield from _section("Next best", _runners_up(plan))
+        yield from section("Next best", _runners_up(plan))
     if plan.unconstrained:
-        yield from _section("Unconstrained, not part of the plan", _beyond(plan.unconstrained))
+        yield from section("Unconstrained, not part of the plan", _beyond(plan.unconstrained))
 
 
-def _outcome(found: Outcome, *costs: RenderableType) -> Iterator[RenderableType]:
-    yield from _section("What runs", _pools(found), *_links(found.deployment))
-    yield from _section("How the pools fare", _load_table(found.pools))
+def _outcome(found: Outcome, *costs: RenderableType, bounds: Bounds = frozenset()) -> Iterator[RenderableType]:
+    yield from section("What runs", _pools(found), *_links(found.deployment))
+    yield from section("How the pools fare", _load_table(found.pools))
     for one in found.classes:
-        yield from _section(_class_title(one), _promises(one), _percentiles(one))
-    yield from _section("What it costs", *costs)
+        yield from section(_class_title(one), _promises(one), _percentiles(one, bounds))
+    yield from section("What it costs", *costs)
     if found.warnings:
-        yield from _section("Mind", *(Text(f"! {warning}", style="yellow") for warning in found.warnings))
+        yield from section("Mind", *(Text(f"! {warning}", style="yellow") for warning in found.warnings))
 
 
-def _section(title: str | Text, *parts: RenderableType | None) -> Iterator[RenderableType]:
+def section(title: str | Text, *parts: RenderableType | None) -> Iterator[RenderableType]:
+    """A heading, what stands below it, and an empty line; what follows two blanks in the heading is plain."""
     heading = title if isinstance(title, Text) else Text(title)
     heading.stylize("bold cyan", 0, len(heading.plain.split("  ")[0]))
     yield heading
@@ -95,7 +106,7 @@ def _head(plan: Plan) -> Iterator[RenderableType]:
     yield Text()
 
 
-def _table(*columns: str, numbers: int = 0) -> Table:
+def plain_table(*columns: str, numbers: int = 0) -> Table:
     """A table whose last `numbers` columns are numbers: right-aligned and never wrapped or cut."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
@@ -135,7 +146,7 @@ def _links(deployment: Deployment) -> Iterator[Text]:
 
 
 def _load_table(pools: tuple[PoolPlan, ...]) -> Table:
-    table = _table("pool", "GPUs", "busy", "KV used", "KV tokens", "$/h", "power", numbers=6)
+    table = plain_table("pool", "GPUs", "busy", "KV used", "KV tokens", "$/h", "power", numbers=6)
     for p in pools:
         numbers = (count(p.gpus), share(p.utilisation), share(p.kv_occupancy), count(p.kv_tokens))
         table.add_row(Text(p.name), *numbers, money(p.usd_per_hour), power(p.watts))
@@ -151,7 +162,7 @@ def _class_title(one: ClassPrediction) -> Text:
 def _promises(one: ClassPrediction) -> Table | None:
     if not one.slo:
         return None
-    table = _table("promise", "", "limit", "predicted", "80 % interval", "headroom", numbers=4)
+    table = plain_table("promise", "", "limit", "predicted", "80 % interval", "headroom", numbers=4)
     for row in one.slo:
         mark = Text("kept", "green") if row.met else Text("BROKEN", "bold red")
         name = f"{METRIC_NAMES[row.metric]} {row.statistic}" if row.metric in METRIC_NAMES else "within all limits"
@@ -168,17 +179,20 @@ def _promise_numbers(one: ClassPrediction, row: SloRow) -> tuple[str, str, str, 
     return seconds(row.limit), seconds(row.predicted), band, share(1 - row.predicted / row.limit)
 
 
-def _percentiles(one: ClassPrediction) -> Table:
-    table = _table("", *STATISTICS, numbers=len(STATISTICS))
+def _percentiles(one: ClassPrediction, bounds: Bounds) -> Table:
+    table = plain_table("", *STATISTICS, numbers=len(STATISTICS))
     table.columns[0].no_wrap = True
     for metric, values in one.metrics.items():
-        cells = [_with_interval(values[s]) if s in values else Text("") for s in STATISTICS]
+        cells = [
+            _with_interval(values[s], (one.name, metric, s) in bounds) if s in values else Text("") for s in STATISTICS
+        ]
         table.add_row(METRIC_NAMES.get(metric, metric), *cells)
     return table
 
 
-def _with_interval(value: Value) -> Text:
-    return Text.assemble(seconds(value.value), ("\n" + interval(value, unit=False), "dim"))
+def _with_interval(value: Value, bound: bool) -> Text:
+    around = "\n" + interval(value, unit=False) if value.hi > value.lo else ""
+    return Text.assemble("≥ " if bound else "", seconds(value.value), (around, "dim"))
 
 
 def _bill(bill: Bill) -> Text:
@@ -193,7 +207,7 @@ def _bill(bill: Bill) -> Text:
 
 
 def _goals(plan: Plan) -> Table:
-    table = _table("goal", "this plan", "proven bound", "gap", numbers=3)
+    table = plain_table("goal", "this plan", "proven bound", "gap", numbers=3)
     for goal in plan.objectives:
         values = (goal_text(goal.goal, goal.value), goal_text(goal.goal, goal.bound), share(goal.gap))
         table.add_row(goal.goal, *values)
@@ -214,7 +228,7 @@ def _searched(plan: Plan) -> Text:
 def _refusals(plan: Plan) -> Table | None:
     if not plan.evidence.refused:
         return None
-    table = _table("refused by", "number", "for example", "because")
+    table = plain_table("refused by", "number", "for example", "because")
     table.columns[1].justify, table.columns[1].no_wrap = "right", True
     for r in sorted(plan.evidence.refused, key=lambda r: (-r.count, r.rule)):
         table.add_row(Text(r.rule), count(r.count), Text(r.example), Text(r.reason))
@@ -222,7 +236,7 @@ def _refusals(plan: Plan) -> Table | None:
 
 
 def _runners_up(plan: Plan) -> Table:
-    table = _table("plan", "why not", "GPUs", "$/h", "vs this", numbers=3)
+    table = plain_table("plan", "why not", "GPUs", "$/h", "vs this", numbers=3)
     for other in plan.runners_up:
         numbers = (count(other.gpus), money(other.usd_per_hour), _delta(plan, other))
         table.add_row(Text(other.summary), Text(other.reason), *numbers)

@@ -150,9 +150,7 @@ def _watch(setting: Setting, part: Part, factor: float, slower: float, view: Vie
     return Seen(part, run, summarise(run, part.load.slos), not whole and saturated(run), factor)
 
 
-def _requests(
-    setting: Setting, part: Part, replicas: Mapping[str, Replica], factor: float, seed: int
-) -> Requests:
+def _requests(setting: Setting, part: Part, replicas: Mapping[str, Replica], factor: float, seed: int) -> Requests:
     """Enough requests that every replica fills and turns over; a job whole."""
     if part.load.kind == "job":
         return part.load.draw(seed=seed)

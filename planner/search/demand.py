@@ -84,7 +84,17 @@ def load_of(classes: tuple[RequestClass, ...], folder: Path, presets: Presets) -
     kind: Kind = "closed" if offered[0].concurrency else "open" if _is_open(classes[0]) else "job"
     rates = [one.peak_per_s for one in offered if one.peak_per_s]
     demand = float(offered[0].concurrency) if kind == "closed" else sum(rates) if len(rates) == len(offered) else None
-    return Load("+".join(one.name for one in classes), classes[0].model, kind, classes, offered, drawn, demand, cycle, cycle.cycle_s)
+    return Load(
+        "+".join(one.name for one in classes),
+        classes[0].model,
+        kind,
+        classes,
+        offered,
+        drawn,
+        demand,
+        cycle,
+        cycle.cycle_s,
+    )
 
 
 def _of_model(scenario: Scenario, key: str, folder: Path, presets: Presets) -> Iterator[Load]:

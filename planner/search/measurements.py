@@ -20,8 +20,10 @@ from planner.spec.deployment import Pool
 Scope = Literal["class", "pool", "period"]
 WAITS = ("ttft", "e2e", "queue")
 """Times that grow with the length of the run when it is saturated."""
-STUDENT_T_90 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753,
-                1.746, 1.740, 1.734, 1.729, 1.725, 1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699)  # fmt: skip
+STUDENT_T_90 = (
+    6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753,
+    1.746, 1.740, 1.734, 1.729, 1.725, 1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699,
+)  # fmt: skip
 """95 % quantiles of Student's t with 1, 2, ... degrees of freedom, for two-sided 90 % intervals; beyond: 1.645."""
 
 
@@ -116,16 +118,14 @@ def _tokens_out(seen: Seen) -> int:
 
 
 def over_draws(draws: Sequence[Iterable[Measurement]]) -> tuple[Measurement, ...]:
-    """Mean and 90 % interval (Student's t) of each measurement over independent draws; it is in all of them or left out.
+    """Mean and 90 % interval (Student's t) of each measurement over independent draws.
 
-    A mean over lower bounds is a lower bound.
+    Left out is what some draws do not have. A mean over lower bounds is a lower bound.
     """
     if len(draws) == 1:
         return tuple(draws[0])
     keyed = [{(r.scope, r.name, r.metric, r.statistic, r.period): r for r in rows} for rows in draws]
-    return tuple(
-        _mean([rows[key] for rows in keyed]) for key in keyed[0] if all(key in rows for rows in keyed)
-    )
+    return tuple(_mean([rows[key] for rows in keyed]) for key in keyed[0] if all(key in rows for rows in keyed))
 
 
 def _mean(rows: Sequence[Measurement]) -> Measurement:

@@ -138,9 +138,7 @@ def predict(
     )
 
 
-def _band(
-    setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float, view: View
-) -> Band:
+def _band(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...], error: float, view: View) -> Band:
     fast, slow = (
         watch(setting, deployment, factor=seen[0].factor, slower=times, view=replace(view, log=0))
         for times in (1 / (1 + error), 1 + error)

@@ -54,7 +54,8 @@ class ClassSummary:
     """One request class. metrics: ttft, tpot, itl, e2e, queue, transfer. Rates are per second of the measured window.
 
     attainment: share of measured and rejected requests that met all limits for each request; None without such limits.
-    attained: the same for the limit of one metric alone. goodput_per_s: rate of those that did. met: every target of the SLO holds, by values that are not lower bounds only.
+    attained: the same for the limit of one metric alone. goodput_per_s: rate of those that did all. met: every target
+    of the SLO holds, by values that are not lower bounds only.
     """
 
     metrics: Mapping[str, Statistics]
