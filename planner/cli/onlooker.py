@@ -13,7 +13,7 @@ from typing import Any, Self
 from planner.cli.output import Progress, note, show_log
 
 PATIENCE_S = 1.0
-"""Runs that end sooner show no progress."""
+"""Runs that end sooner after their first slice show no progress."""
 
 
 class Onlooker:
@@ -22,11 +22,13 @@ class Onlooker:
     def __init__(self, quiet: bool = False, no_color: bool = False):
         self.interrupted = False
         self._quiet, self._no_color = quiet, no_color
-        self._begin_s = time.monotonic()
+        self._what, self._begin_s = "", 0.0
         self._progress: Progress | None = None
         self._handler: Any = None
 
     def __call__(self, done: int, total: int, what: str) -> bool:
+        if what != self._what:
+            self._what, self._begin_s = what, time.monotonic()
         if self._progress is None and time.monotonic() - self._begin_s > PATIENCE_S:
             self._progress = Progress(self._quiet, self._no_color).__enter__()
         if self._progress is not None:
