@@ -41,6 +41,7 @@ unit: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest -m bench -s -q
 	$(BIN)/python tools/bench_sim.py
+	$(BIN)/python tools/bench_plan.py
 
 # Needs the measured table, which is not part of this project. Files of left-out predictions that lie in build/ as
 # static.csv, disagg.csv, energy.csv (or ...-gpu.csv) are scored too; tools/left_out.py says what they are.
