@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.sim.metrics import queue_s
+from planner.sim.metrics import LEVELS, queue_s, summarise
 from planner.sim.pricing import TableCost
 from planner.sim.simulate import Run, simulate
 from planner.spec.deployment import Deployment, Pool, Route
@@ -89,6 +89,15 @@ def test_every_request_of_vidur_is_reproduced(name: str, skip: bool) -> None:
     assert run.pools["all"].work.steps == case.parameters["reference"]["iterations"]
     for metric, event_s in (("ttft", run.first_token_s), ("e2e", run.finish_s), ("scheduling_delay", run.admitted_s)):
         assert np.abs(event_s - run.arrival_s - measured[f"{metric}_s"]).max() <= 1e-9, metric
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_percentiles_are_those_of_vidur(name: str) -> None:
+    found, measured = summarise(case_of(name).run())["chat"].metrics, columns(name, "metrics")
+    for metric in ("ttft", "e2e"):
+        for statistic in ("p50", "p90", "p99"):
+            theirs = np.quantile(measured[f"{metric}_s"], LEVELS[statistic])
+            assert found[metric].values_s[statistic] == pytest.approx(theirs, rel=0.005)
 
 
 def test_capacity_is_the_one_vidur_finds() -> None:
