@@ -8,28 +8,65 @@ from planner.perf.memory import kv_bytes_per_token
 from planner.search.demand import Load
 from planner.search.evaluated import Evaluated
 from planner.search.place import Link, cluster_graph, home_link, network, pair_bandwidth, seats
-from planner.search.problem import Bounds, Column, Group, Inventory, Path, Problem, Selection
+from planner.search.problem import Barred, Bounds, Column, Group, Inventory, Path, Problem, Quota, Selection
 from planner.search.setting import Setting, Site
 from planner.search.space import Candidate
 from planner.search.watts import watts_of
 from planner.spec.deployment import Deployment, Edge, Pool, Route
+from planner.spec.precision import BYTES_PER_KV, BYTES_PER_WEIGHT
+from planner.spec.scenario import Limits
+from planner.spec.workload import Precision
 from planner.tco import electricity_usd_per_hour, node_idle_w, node_usd_per_hour, wall_w
 from planner.units import render
 
 
 def problem_of(setting: Setting, columns: tuple[Evaluated, ...]) -> Problem:
     """What the solver chooses from."""
-    limits = setting.scenario.limits
+    paths = tuple(_paths(setting, columns))
     return Problem(
         columns=tuple(_column(setting, one) for one in columns),
         groups=tuple(_group(load, columns) for load in setting.loads),
-        paths=tuple(_paths(setting, columns)),
+        paths=paths,
         inventory=tuple(_inventory(site) for site in setting.sites.values()),
-        bounds=Bounds(
-            limits.usd_per_hour, limits.power_w, limits.gpus, limits.min_replicas, limits.max_pools, limits.headroom
-        ),
+        bounds=_bounds(setting.scenario.limits),
         goals=setting.scenario.objective,
+        barred=tuple(barred(setting, columns, paths)),
     )
+
+
+def _bounds(limits: Limits) -> Bounds:
+    return Bounds(
+        limits.usd_per_hour, limits.power_w, limits.gpus, limits.min_replicas, limits.max_pools, limits.headroom,
+        limits.max_replicas, limits.survive.nodes, limits.survive.zones,
+        tuple(Quota(" + ".join(quota.nodes), quota.nodes, quota.gpus) for quota in limits.quotas),
+    )  # fmt: skip
+
+
+def barred(setting: Setting, columns: tuple[Evaluated, ...], paths: tuple[Path, ...]) -> Iterator[Barred]:
+    """Paths that a class may not take: in other regions, or in formats too narrow for it."""
+    for one in setting.scenario.classes:
+        mine = [(p, [columns[i].candidate for i in path.columns]) for p, path in enumerate(paths)
+                if one.name in _classes(setting, path.group)]  # fmt: skip
+        if one.regions:
+            away = (p for p, used in mine if any(_region(setting, c.site) not in one.regions for c in used))
+            yield Barred("regions", one.name, tuple(away))
+        if one.precision.weights or one.precision.kv:
+            narrow = (p for p, used in mine if any(_narrow(c, one.precision) for c in used))
+            yield Barred("precision", one.name, tuple(narrow))
+
+
+def _classes(setting: Setting, group: str) -> tuple[str, ...]:
+    return tuple(one.name for load in setting.loads if load.name == group for one in load.classes)
+
+
+def _region(setting: Setting, site: str) -> str:
+    return setting.sites[site].entry.region
+
+
+def _narrow(candidate: Candidate, floor: Precision) -> bool:
+    """Whether weights or cache have fewer bits than the floor."""
+    weights = floor.weights is not None and BYTES_PER_WEIGHT[candidate.weights] < BYTES_PER_WEIGHT[floor.weights]
+    return weights or (floor.kv is not None and BYTES_PER_KV[candidate.kv] < BYTES_PER_KV[floor.kv])
 
 
 def _column(setting: Setting, one: Evaluated) -> Column:
@@ -52,7 +89,7 @@ def _inventory(site: Site) -> Inventory:
     return Inventory(
         node=site.name, count=site.entry.count, gpus=site.per_node, usd_per_hour=node_usd_per_hour(site.entry),
         idle_w=wall_w(site.entry, node_idle_w(site.node, site.accelerator)),
-        usd_per_wh=electricity_usd_per_hour(site.entry, 1.0),
+        usd_per_wh=electricity_usd_per_hour(site.entry, 1.0), zone=site.entry.zone,
     )  # fmt: skip
 
 

@@ -26,6 +26,12 @@ WORDS: dict[str, tuple[str, str, float]] = {
     "usd_per_hour": ("the budget of {:g} USD/h", "{:.2f} USD/h", 1.0),
     "power_w": ("the power limit of {:g} kW", "{:.2f} kW", 1e3),
     "max_pools": ("at most {:g} pools", "{:g} pools", 1.0),
+    "max_replicas": ("at most {:g} replicas per pool", "", 1.0),
+    "survive": ("surviving the failure of {subject}", "", 1.0),
+    "quota": ("the quota of {:g} accelerators on {subject}", "{:g} accelerators on {subject}", 1.0),
+    "regions": ("the regions of {subject}", "", 1.0),
+    "precision": ("the precision of {subject}", "", 1.0),
+    "cap": ("the level of {subject}", "", 1.0),
     "min_replicas": ("at least {:g} replicas per pool", "", 1.0),
     "class": ("the demand of {subject}", "", 1.0),
 }

@@ -99,8 +99,9 @@ class Counts:
         slowest = {path.group: max(p.link_s for p in paths if p.group == path.group) for path in paths}
         carrying = sum(self.demand[g] / column.carries(g) for g in slowest) / (1 - bounds.headroom)
         moving = sum(self.demand[g] * link_s for g, link_s in slowest.items()) / column.gpus
-        # One more: weights and slices are rounded up.
-        return max(up(carrying), up(moving), bounds.min_replicas) + 1
+        # One more: weights and slices are rounded up; and those that failing nodes may take.
+        lost = bounds.survive_nodes * max(self.per_node[column.node] // column.gpus, 1)
+        return max(up(carrying), up(moving), bounds.min_replicas) + 1 + lost
 
     def _most_slices(self) -> int:
         """Slices per class: all demand, or with a goodput goal the most that every node together could serve."""
@@ -118,6 +119,12 @@ class Counts:
 
     def link_weight(self, path: Path) -> int:
         return up(UNIT * Fraction(path.link_s) * Fraction(self.demand[path.group]))
+
+    def onward(self, index: int) -> list[int]:
+        """Paths by which column `index` may hand over, when there are several: one of them is taken."""
+        ways = ((p, self.problem.paths[p].columns) for p in self.through[index])
+        found = [p for p, columns in ways if len(columns) > 1 and columns[0] == index]
+        return found if len(found) > 1 else []
 
     def taken(self, index: int) -> Terms:
         """Load on a column, in units of weight."""

@@ -72,11 +72,33 @@ class Inventory:
     usd_per_hour: float
     idle_w: float = 0.0
     usd_per_wh: float = 0.0
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Most accelerators of some node types together."""
+
+    name: str
+    nodes: tuple[str, ...]
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Paths (indices) that a class may not take; kind: what forbids them."""
+
+    kind: str
+    subject: str
+    paths: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Hard limits on the whole plan; None = not limited."""
+    """Hard limits on the whole plan; None = not limited.
+
+    survive_nodes: of any one type; survive_zones: of any. caps: goals that may not exceed a value in natural units.
+    """
 
     usd_per_hour: float | None = None
     power_w: float | None = None
@@ -84,13 +106,19 @@ class Bounds:
     min_replicas: int = 1
     max_pools: int | None = None
     headroom: float = 0.0
+    max_replicas: int | None = None
+    survive_nodes: int = 0
+    survive_zones: int = 0
+    quotas: tuple[Quota, ...] = ()
+    caps: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """The whole choice. forbidden: sets of shapes that may not be used together (runner-ups, failed combinations).
 
-    slices: equal parts into which the traffic of a class is cut; 0 leaves it to the solver.
+    slices: equal parts into which the traffic of a class is cut; 0 leaves it to the solver. clustered: columns of which
+    placement puts at least so many replicas on a node.
     """
 
     columns: tuple[Column, ...]
@@ -101,6 +129,8 @@ class Problem:
     goals: tuple[str, ...]
     forbidden: tuple[frozenset[str], ...] = ()
     slices: int = 0
+    barred: tuple[Barred, ...] = ()
+    clustered: tuple[tuple[int, int], ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -130,7 +160,10 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """replicas and slices of traffic by index of column and path; `factor`: demand served over demand asked."""
+    """replicas and slices of traffic by index of column and path; `factor`: demand served over demand asked.
+
+    spread: by column, most replicas on one node that its promise to survive allows; empty when none is asked for.
+    """
 
     replicas: Mapping[int, int]
     slices: Mapping[int, int]
@@ -139,6 +172,7 @@ class Selection:
     reached: tuple[Reached, ...]
     factor: float
     proven: bool
+    spread: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def used(self) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from planner.search.goals import Goal, gpus, pools, power, usd
+from planner.search.failures import failures, survive
+from planner.search.goals import GOALS, Goal, gpus, pools, power, usd
 from planner.search.integers import UNIT, Counts, Row, Variable, down, each
 
 
@@ -35,9 +36,7 @@ def links(counts: Counts) -> Iterator[Row]:
 def one_way_on(counts: Counts) -> Iterator[Row]:
     """A prefill column hands over to one decode column: behind an edge the simulator splits by replicas."""
     for i in range(len(counts.problem.columns)):
-        ways = ((p, counts.problem.paths[p].columns) for p in counts.through[i])
-        onward = [p for p, columns in ways if len(columns) > 1 and columns[0] == i]
-        if len(onward) > 1:
+        if onward := counts.onward(i):
             taken = [Variable(f"way{p}", 1) for p in onward]
             yield from (
                 Row(((counts.z[p], 1), (way, -counts.top)), high=0) for p, way in zip(onward, taken, strict=True)
@@ -84,6 +83,31 @@ def min_replicas(counts: Counts) -> Iterator[Row]:
         yield Row(((n, 1), (on, -least)), low=0, kind="min_replicas", limit=least)
 
 
+def max_replicas(counts: Counts) -> Iterator[Row]:
+    most = counts.problem.bounds.max_replicas
+    for n in counts.n if most is not None else ():
+        yield Row(((n, 1),), high=most, kind="max_replicas", limit=most)
+
+
+def barred(counts: Counts) -> Iterator[Row]:
+    """Classes stay off the paths that their regions or their precision rule out."""
+    for one in counts.problem.barred:
+        yield Row(each(counts.z[p] for p in one.paths), high=0, kind=one.kind, subject=one.subject)
+
+
+def quotas(counts: Counts) -> Iterator[Row]:
+    for quota in counts.problem.bounds.quotas:
+        nodes = tuple((counts.m[name], counts.per_node[name]) for name in quota.nodes)
+        yield Row(nodes, high=quota.gpus, kind="quota", subject=quota.name, limit=quota.gpus)
+
+
+def caps(counts: Counts) -> Iterator[Row]:
+    """Ceilings on goals that no user asked for: how the front between two goals is walked."""
+    for name, limit in counts.problem.bounds.caps:
+        goal = GOALS[name](counts)
+        yield Row(goal.terms, high=down(limit * goal.scale), kind="cap", subject=name, limit=limit)
+
+
 def max_pools(counts: Counts) -> Iterator[Row]:
     yield from _at_most("max_pools", pools(counts), counts.problem.bounds.max_pools)
 
@@ -114,8 +138,9 @@ def coverage(counts: Counts) -> Iterator[Row]:
 
 
 ROWS: tuple[Callable[[Counts], Iterator[Row]], ...] = (
-    load, links, one_way_on, packing, forbidden,
-    min_replicas, max_pools, power_w, usd_per_hour, accelerators, inventory, coverage,
+    load, links, one_way_on, packing, forbidden, failures,
+    min_replicas, max_replicas, max_pools, survive, caps, power_w, usd_per_hour, accelerators, quotas, barred,
+    inventory, coverage,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.errors import StoppedAtLimit
 from planner.search.conflict import conflict
+from planner.search.failures import choices
 from planner.search.goals import Goal
 from planner.search.integers import Row, Terms, Variable
 from planner.search.problem import Conflict, Problem, Reached, Selection
@@ -147,7 +148,16 @@ class _Solver:
             reached=reached,
             factor=self._value(counts.total) / counts.slices,
             proven=proven,
+            spread=self._spread(),
         )
+
+    def _spread(self) -> dict[int, int]:
+        """Where failures of nodes count: the most replicas of a used column that may stand on one node."""
+        counts = self.program.counts
+        if not counts.problem.bounds.survive_nodes:
+            return {}
+        chosen = {i: choices(counts, i) for i, n in enumerate(counts.n) if self._value(n)}
+        return {i: most for i, mine in chosen.items() for most, one in mine.items() if self._value(one)}
 
 
 def _whole(bound: float) -> int:

@@ -60,6 +60,10 @@ class NodeType(Frozen):
     own: Owned | None = None
     carbon_kg_per_kwh: KgPerKwh | None = None
     pue: float | None = Field(None, ge=1)
+    zone: str = ""
+    """What fails together with it; empty = nothing but entries without a zone of their own."""
+    region: str = ""
+    """Where it stands, for classes that may be served in some regions only."""
 
     @model_validator(mode="after")
     def _one_price(self) -> NodeType:
@@ -118,6 +122,27 @@ class Search(Frozen):
     """Also search what the engine cannot run, as a second result; the plan itself never uses it."""
 
 
+class Survive(Frozen):
+    """What may fail at a time with all demand still carried: any `nodes` nodes of one type, any `zones` zones."""
+
+    nodes: int = Field(0, ge=0)
+    zones: int = Field(0, ge=0)
+
+
+class Quota(Frozen):
+    """Most accelerators on some node types together, as a cloud grants them; whole nodes count."""
+
+    nodes: tuple[str, ...] = Field(min_length=1)
+    gpus: int = Field(ge=0)
+
+
+class Pareto(Frozen):
+    """Plans between two goals: the best in the first for each of `points` levels of the second."""
+
+    goals: tuple[Goal, Goal]
+    points: int = Field(5, ge=2, le=50)
+
+
 class Limits(Frozen):
     """Hard limits on the whole plan; each binds or the scenario is infeasible."""
 
@@ -125,9 +150,14 @@ class Limits(Frozen):
     power_w: Watts | None = None
     gpus: PositiveInt | None = None
     min_replicas: PositiveInt = 1
+    """Of every pool that is used."""
+    max_replicas: PositiveInt | None = None
     max_pools: PositiveInt | None = None
     headroom: Share = Field(0.0, ge=0, lt=1)
     """Share of capacity kept free."""
+    survive: Survive = Survive()
+    """Failures after which the promises still hold; capacity then counts without headroom."""
+    quotas: tuple[Quota, ...] = ()
     hold_at: Certainty = "expected"
     """Whether promises must hold as predicted, or even if every step takes longer by its error (80 % interval)."""
 
@@ -152,6 +182,8 @@ class Scenario(Frozen):
     search: Search = Search()
     limits: Limits = Limits()
     objective: tuple[Goal, ...] = Field(("usd_per_hour",), min_length=1)
+    pareto: Pareto | None = None
+    """Further plans to compare with; the plan itself follows `objective`."""
     check: Tolerances = Tolerances()
 
     @field_validator("version", mode="before")
@@ -178,6 +210,17 @@ class Scenario(Frozen):
             for end, name in enumerate(network.between):
                 if name not in nodes:
                     yield ("fleet", "networks", index, "between", end), f"no node of the fleet is called {name!r}"
+        for index, quota in enumerate(self.limits.quotas):
+            for place, name in enumerate(quota.nodes):
+                if name not in nodes:
+                    yield ("limits", "quotas", index, "nodes", place), f"no node of the fleet is called {name!r}"
+        regions = {node.region for node in self.fleet.nodes}
+        for index, one in enumerate(self.classes):
+            for place, region in enumerate(one.regions):
+                if region not in regions:
+                    yield ("classes", index, "regions", place), f"no node of the fleet stands in {region!r}"
+        if self.pareto is not None and self.pareto.goals[0] == self.pareto.goals[1]:
+            yield ("pareto", "goals"), "must be two different goals"
         for index in twice(one.name for one in self.classes):
             yield ("classes", index, "name"), f"another class is called {self.classes[index].name!r} too"
         for index in twice(nodes):

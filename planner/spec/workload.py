@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from planner.spec.base import Frozen
 from planner.spec.checks import Name, Path, wrong
+from planner.spec.precision import Dtype, KvDtype
 from planner.spec.slo import Slo
 from planner.units import PerSecond, Seconds
 
@@ -131,6 +132,13 @@ class SharedPrefix(Frozen):
     variants: PositiveInt = 1
 
 
+class Precision(Frozen):
+    """The narrowest formats that serve a class, by bits per value; empty = whatever the model is permitted in."""
+
+    weights: Dtype | None = None
+    kv: KvDtype | None = None
+
+
 class RequestClass(Frozen):
     """One kind of request: its model, its lengths (preset, distribution or trace), its arrivals, its SLO."""
 
@@ -147,6 +155,10 @@ class RequestClass(Frozen):
     prefix: SharedPrefix | None = None
     """What prompts have in common, for the prefix cache; the tokens are part of the input."""
     slo: Slo = Slo()
+    regions: tuple[str, ...] = ()
+    """Regions of node types that may serve it; empty = any."""
+    precision: Precision = Precision()
+    """What its answers need, when the model is permitted in formats that are not good enough for them."""
 
     @model_validator(mode="after")
     def _one_source(self) -> RequestClass:
