@@ -15,6 +15,7 @@ from planner.search.confirm import Seen, watch, watch_worst
 from planner.search.evaluate import Evaluation, Progress
 from planner.search.evaluated import Evaluated
 from planner.search.explain import insured, no_columns, no_mix, no_rounds
+from planner.search.place import crowding, seats
 from planner.search.problem import Conflict, Problem, Selection
 from planner.search.select import select
 from planner.search.setting import Setting
@@ -59,6 +60,9 @@ def settle(setting: Setting, columns: tuple[Evaluated, ...], problem: Problem, p
         if isinstance(selection, Conflict):
             return selection
         deployment = deployment_of(setting, columns, problem, selection)
+        if crowded := _crowded(setting, selection, deployment):
+            problem = replace(problem, clustered=(*problem.clustered, *crowded))
+            continue
         seen = watch(setting, deployment, factor=selection.factor)
         judged = (*seen, *watch_worst(setting, deployment, factor=selection.factor))
         broken = {name for one in judged for name in one.failed}
@@ -70,6 +74,15 @@ def settle(setting: Setting, columns: tuple[Evaluated, ...], problem: Problem, p
         cuts += [_in_words(columns[i], selection, broken) for i in blamed]
         problem = _cut(problem, selection, blamed, step)
     raise Infeasible(*no_rounds(MOST_ROUNDS, tuple(cuts)))
+
+
+def _crowded(setting: Setting, selection: Selection, deployment: Deployment) -> tuple[tuple[int, int], ...]:
+    """Columns of which placement puts more replicas on a node than the promise to survive its failure allows."""
+    if not selection.spread:
+        return ()
+    most = crowding(seats(setting, deployment.pools, deployment.nodes))
+    names = dict(zip(selection.used, (pool.name for pool in deployment.pools), strict=True))
+    return tuple((i, most[names[i]]) for i, allowed in selection.spread.items() if most[names[i]] > allowed)
 
 
 def _blamed(

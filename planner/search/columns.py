@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from planner.perf.memory import kv_bytes_per_token
 from planner.search.demand import Load
 from planner.search.evaluated import Evaluated
-from planner.search.place import Link, cluster_graph, home_link, network, pair_bandwidth, seats
+from planner.search.place import Link, cluster_graph, home_link, network, pair_bandwidth, seats, whole_nodes
 from planner.search.problem import Barred, Bounds, Column, Group, Inventory, Path, Problem, Quota, Selection
 from planner.search.setting import Setting, Site
 from planner.search.space import Candidate
@@ -123,12 +123,21 @@ def deployment_of(setting: Setting, columns: tuple[Evaluated, ...], problem: Pro
     """Pools of the used columns, edges at the bandwidth of their real paths, routes by the share of slices."""
     names = _names(columns, chosen.used)
     pools = {i: columns[i].candidate.pool(setting, names[i], chosen.replicas[i]) for i in chosen.used}
+    nodes = spread_nodes(setting, pools.values(), chosen.nodes) if chosen.spread else {}
     return Deployment(
         pools=tuple(pools.values()),
-        edges=tuple(_edges(setting, pools, problem, chosen)),
+        edges=tuple(_edges(setting, pools, nodes, problem, chosen)),
         routes=tuple(_routes(names, problem, chosen)),
         router=setting.scenario.engine.router,
+        nodes=nodes,
     )
+
+
+def spread_nodes(setting: Setting, pools: Iterable[Pool], bought: Mapping[str, int]) -> dict[str, int]:
+    """Types of which more nodes are bought than the pools fill, so that replicas stand apart."""
+    listed = list(pools)
+    fewest = {name: whole_nodes(site, [p for p in listed if p.node == name]) for name, site in setting.sites.items()}
+    return {name: count for name, count in bought.items() if count > fewest[name]}
 
 
 def _names(columns: tuple[Evaluated, ...], used: Iterable[int]) -> dict[int, str]:
@@ -144,11 +153,13 @@ def _names(columns: tuple[Evaluated, ...], used: Iterable[int]) -> dict[int, str
     return names
 
 
-def _edges(setting: Setting, pools: Mapping[int, Pool], problem: Problem, chosen: Selection) -> Iterator[Edge]:
+def _edges(
+    setting: Setting, pools: Mapping[int, Pool], nodes: Mapping[str, int], problem: Problem, chosen: Selection
+) -> Iterator[Edge]:
     split = [problem.paths[p].columns for p in sorted(chosen.slices) if len(problem.paths[p].columns) == 2]
     if not split:
         return
-    graph, seated = cluster_graph(setting), seats(setting, pools.values())
+    graph, seated = cluster_graph(setting), seats(setting, pools.values(), nodes)
     for source, target in split:
         link = pair_bandwidth(setting, graph, seated, pools[source], pools[target])
         yield Edge.model_validate({

@@ -125,7 +125,7 @@ def _families(setting: Setting, candidates: Sequence[Candidate]) -> Iterable[Fam
     for number, load in enumerate(setting.loads):
         split = _may_split(setting, load)
         mine = [c for c in candidates if c.model == load.model and (c.role == "aggregated" or split)]
-        kin = partial(_kin, mixed=setting.scenario.search.mixed_weights)
+        kin = partial(_kin, setting, load)
         for _, group in groupby(sorted(mine, key=kin), key=kin):
             yield Family(number, tuple(group))
 
@@ -139,8 +139,13 @@ def _may_split(setting: Setting, load: Load) -> bool:
     return load.kind == "open" and (promised or "aggregated" not in setting.scenario.search.roles)
 
 
-def _kin(c: Candidate, mixed: bool) -> tuple[str, str, str]:
-    return (c.site, c.role, "" if c.role == "aggregated" else f"{c.kv}/{'' if mixed else c.weights}")
+def _kin(setting: Setting, load: Load, c: Candidate) -> tuple[str, str, str, str, int]:
+    """Candidates that the two ends of a split or a limit of the scenario tell apart must not replace each other."""
+    floors = any(one.precision.weights or one.precision.kv for one in load.classes)
+    split = c.role != "aggregated"
+    kv = c.kv if floors or split else ""
+    weights = c.weights if floors or (split and not setting.scenario.search.mixed_weights) else ""
+    return c.site, c.role, kv, weights, c.gpus if setting.scenario.limits.max_replicas else 0
 
 
 def _key(setting: Setting, family: Family) -> str:
@@ -200,7 +205,8 @@ def undominated(found: Sequence[Evaluated]) -> list[Evaluated]:
 
 def energy_decides(setting: Setting) -> bool:
     """Whether a plan of less capacity per accelerator may be the better one for its joules."""
-    return setting.scenario.objective[0] == "joules_per_token" or setting.scenario.limits.power_w is not None
+    goals = (setting.scenario.objective[0], *(setting.scenario.pareto.goals if setting.scenario.pareto else ()))
+    return "joules_per_token" in goals or setting.scenario.limits.power_w is not None
 
 
 def frugal(setting: Setting, found: Sequence[Evaluated]) -> list[Evaluated]:

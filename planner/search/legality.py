@@ -54,7 +54,8 @@ def _refused(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
 
 def _too_many(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
     for site in setting.sites.values():
-        needed = whole_nodes(site, [pool for pool in deployment.pools if pool.node == site.name])
+        fewest = whole_nodes(site, [pool for pool in deployment.pools if pool.node == site.name])
+        needed = max(fewest, deployment.nodes.get(site.name, 0))
         if needed > site.entry.count:
             yield Problem(f"the pools need {needed} nodes of {site.name}, the fleet has {site.entry.count}")
 

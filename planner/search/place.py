@@ -6,8 +6,10 @@ with usable bandwidth per accelerator on its edges; a transfer goes at the bottl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from planner.search.setting import Setting, Site
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
 HOP_S = 20e-6
+NO_MORE: Mapping[str, int] = MappingProxyType({})
+"""No type of which replicas are spread over more nodes than they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +99,42 @@ def network(setting: Setting, a: Site, b: Site) -> Link:
     return Link(min(e.bandwidth_bytes_per_s for e in ends), max(e.latency_s for e in ends))
 
 
-def seats(setting: Setting, pools: Iterable[Pool]) -> tuple[Seat, ...]:
+def seats(setting: Setting, pools: Iterable[Pool], nodes: Mapping[str, int] = NO_MORE) -> tuple[Seat, ...]:
     """Replicas on hosts: sizes that divide each other first, larger before smaller, each on the first host with room.
 
-    Other sizes come last, on hosts of their own, as the solver counted them.
+    Other sizes come last, on hosts of their own, as the solver counted them. On types for which `nodes` says how many
+    hosts there are, each goes where the fewest of its pool stand.
     """
     free = {f"{site.name}/{i}": site.per_node for site in setting.sites.values() for i in range(site.entry.count)}
     odd: dict[str, int] = {}
     found: list[Seat] = []
     for pool in sorted(pools, key=lambda p: (_is_odd(p.parallelism.gpus), -p.parallelism.gpus)):
         for replica in range(pool.replicas):
-            found.append(Seat(pool.name, replica, _sit(setting.sites[pool.node], pool.parallelism.gpus, free, odd)))
+            site = setting.sites[pool.node]
+            hosts = [f"{site.name}/{i}" for i in range(nodes.get(site.name, site.entry.count))]
+            if site.name in nodes:
+                hosts.sort(key=lambda host: sum(seat.pool == pool.name and seat.spans[0][0] == host for seat in found))
+            found.append(Seat(pool.name, replica, _sit(site, hosts, pool.parallelism.gpus, free, odd)))
     return tuple(found)
+
+
+def crowding(seated: Iterable[Seat]) -> dict[str, int]:
+    """Most replicas of each pool that stand on one host."""
+    counts = Counter((seat.pool, host) for seat in seated for host, _, _ in seat.spans)
+    most: dict[str, int] = {}
+    for (pool, _), count in counts.items():
+        most[pool] = max(most.get(pool, 0), count)
+    return most
 
 
 def _is_odd(gpus: int) -> bool:
     return gpus & (gpus - 1) != 0
 
 
-def _sit(site: Site, gpus: int, free: dict[str, int], odd: dict[str, int]) -> tuple[tuple[str, int, int], ...]:
+def _sit(
+    site: Site, hosts: list[str], gpus: int, free: dict[str, int], odd: dict[str, int]
+) -> tuple[tuple[str, int, int], ...]:
     """Accelerators for one replica; `odd` remembers which hosts belong to a size that shares with no other."""
-    hosts = [f"{site.name}/{i}" for i in range(site.entry.count)]
     if gpus > site.per_node:
         empty = [h for h in hosts if free[h] == site.per_node][: gpus // site.per_node]
         free.update(dict.fromkeys(empty, 0))
@@ -175,7 +194,7 @@ def pair_bandwidth(setting: Setting, graph: nx.Graph[str], seated: Iterable[Seat
 def placement(setting: Setting, deployment: Deployment) -> dict[str, Any]:
     """The plan's placement: per host its replicas as `pool.replica: first-last`, and accelerators without one."""
     hosts: dict[str, dict[str, str]] = {}
-    for seat in seats(setting, deployment.pools):
+    for seat in seats(setting, deployment.pools, deployment.nodes):
         for host, first, count in seat.spans:
             hosts.setdefault(host, {})[f"{seat.pool}.{seat.replica}"] = (
                 f"{first}-{first + count - 1}" if count > 1 else f"{first}"

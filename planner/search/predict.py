@@ -216,16 +216,17 @@ def _shares(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) ->
     for site in setting.sites.values():
         pools = [pool for pool in deployment.pools if pool.node == site.name]
         if pools:
-            shares[site.name] = _share(setting, site, pools, seen)
+            nodes = deployment.nodes.get(site.name) or whole_nodes(site, pools)
+            shares[site.name] = _share(setting, site, nodes, pools, seen)
     return shares
 
 
-def _share(setting: Setting, site: Site, pools: Sequence[Pool], seen: tuple[Seen, ...]) -> Share:
+def _share(setting: Setting, site: Site, nodes: int, pools: Sequence[Pool], seen: tuple[Seen, ...]) -> Share:
     used = sum(pool.gpus for pool in pools)
     energies = [_energy(setting, pool, seen) for pool in pools]
     busy = sum(b * pool.gpus for (_, b), pool in zip(energies, pools, strict=True)) / used
     return Share(
-        node_type=site.entry, node=site.node, accelerator=site.accelerator, nodes=float(whole_nodes(site, pools)),
+        node_type=site.entry, node=site.node, accelerator=site.accelerator, nodes=float(nodes),
         used=float(used), accelerators_w=sum(w for w, _ in energies), busy=busy,
     )  # fmt: skip
 

@@ -86,6 +86,8 @@ class Deployment(Frozen):
     edges: tuple[Edge, ...] = ()
     routes: tuple[Route, ...] = Field(min_length=1)
     router: str = "round_robin"
+    nodes: dict[str, PositiveInt] = Field({}, exclude_if=lambda nodes: not nodes)
+    """Nodes that replicas are spread over, by type, where they are more than the fewest that hold them."""
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Deployment:
