@@ -19,7 +19,17 @@ from rich.text import Text
 
 from planner.report.numbers import count, goal_text, interval, money, power, quantity, seconds, share
 from planner.spec.deployment import Deployment, Pool
-from planner.spec.plan import Beyond, Bill, ClassPrediction, Plan, PoolPlan, RunnerUp, SloRow, Value
+from planner.spec.plan import (
+    Beyond,
+    Bill,
+    ClassPrediction,
+    ParetoPoint,
+    Plan,
+    PoolPlan,
+    RunnerUp,
+    SloRow,
+    Value,
+)
 
 NARROWEST = 80
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
@@ -74,6 +84,8 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
     yield from section("Why this", _searched(plan), _refusals(plan))
     if plan.runners_up:
         yield from section("Next best", _runners_up(plan))
+    if plan.pareto:
+        yield from section("Between the goals", _front(plan.pareto))
     if plan.unconstrained:
         yield from section("Unconstrained, not part of the plan", _beyond(plan.unconstrained))
 
@@ -240,6 +252,17 @@ def _runners_up(plan: Plan) -> Table:
     for other in plan.runners_up:
         numbers = (count(other.gpus), money(other.usd_per_hour), _delta(plan, other))
         table.add_row(Text(other.summary), Text(other.reason), *numbers)
+    return table
+
+
+def _front(points: tuple[ParetoPoint, ...]) -> Table:
+    goals = [one.goal for one in points[0].objectives]
+    table = _table("plan", *goals, "GPUs", "$/h", numbers=1)
+    for point in points:
+        values = {one.goal: goal_text(one.goal, one.value) for one in point.objectives}
+        table.add_row(
+            Text(point.summary), *(values[goal] for goal in goals), count(point.gpus), money(point.usd_per_hour)
+        )
     return table
 
 

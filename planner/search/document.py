@@ -11,13 +11,14 @@ from importlib.metadata import version
 from planner import __version__
 from planner.search.choose import Choice, settle, shapes_of
 from planner.search.evaluate import Evaluation, Progress
+from planner.search.front import front
 from planner.search.place import placement
 from planner.search.predict import Prediction, predict
 from planner.search.problem import Conflict, Reached, Selection
 from planner.search.rules import Refused
 from planner.search.select import parameters
 from planner.search.setting import Setting
-from planner.spec.plan import ClassPrediction, Evidence, Objective, Plan, Refusal, RunnerUp
+from planner.spec.plan import ClassPrediction, Evidence, Objective, ParetoPoint, Plan, Refusal, RunnerUp
 from planner.tco import usd_per_mtok
 
 PACKAGES = ("numpy", "numba", "ortools", "networkx", "pydantic")
@@ -49,6 +50,7 @@ def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress:
         objectives=objectives_of(setting, choice.selection, found),
         evidence=_evidence(evaluation, choice),
         runners_up=tuple(_runners_up(setting, evaluation, choice, found, progress)),
+        pareto=tuple(_points(setting, evaluation, choice, progress)),
         placement=placement(setting, choice.deployment),
         warnings=(*_unfinished(evaluation), *found.warnings),
     )
@@ -116,9 +118,24 @@ def _runners_up(
         yield _runner_up(other, predict(setting, other.deployment, other.seen, spread=False), best)
 
 
+def _points(setting: Setting, evaluation: Evaluation, choice: Choice, progress: Progress) -> Iterable[ParetoPoint]:
+    for one in front(setting, evaluation.columns, choice.problem, progress):
+        found = predict(setting, one.deployment, one.seen, spread=False)
+        yield ParetoPoint(
+            summary=_summary(one), objectives=objectives_of(setting, one.selection, found),
+            usd_per_hour=found.bill.usd_per_hour, gpus=sum(pool.gpus for pool in found.pools),
+            metrics={name: value for each in found.classes for name, value in _metrics(each)},
+            deployment=one.deployment,
+        )  # fmt: skip
+
+
+def _summary(choice: Choice) -> str:
+    return " + ".join(f"{pool.replicas} x {pool.name}" for pool in choice.deployment.pools)
+
+
 def _runner_up(other: Choice, found: Prediction, best: Prediction) -> RunnerUp:
     return RunnerUp(
-        summary=" + ".join(f"{pool.replicas} x {pool.name}" for pool in other.deployment.pools),
+        summary=_summary(other),
         usd_per_hour=found.bill.usd_per_hour,
         gpus=sum(pool.gpus for pool in found.pools),
         metrics={name: value for one in found.classes for name, value in _metrics(one)},

@@ -113,6 +113,17 @@ class RunnerUp(Document):
     reason: str
 
 
+class ParetoPoint(Document):
+    """A plan between two goals: none of the others is better in both. deployment: ready to simulate."""
+
+    summary: str
+    objectives: tuple[Objective, ...]
+    usd_per_hour: float
+    gpus: int
+    metrics: dict[str, float]
+    deployment: Deployment
+
+
 class Beyond(Document):
     """What would be best if the engine had no limits. lacking: per pool what it does not run; empty = it runs it all.
 
@@ -159,7 +170,7 @@ class Plan(Document):
     objectives: tuple[Objective, ...]
     evidence: Evidence
     runners_up: tuple[RunnerUp, ...] = ()
-    pareto: tuple[RunnerUp, ...] = ()
+    pareto: tuple[ParetoPoint, ...] = ()
     unconstrained: Beyond | None = None
     """A second result, only where the scenario asks for it; since 1.1."""
     placement: dict[str, Any] = {}

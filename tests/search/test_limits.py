@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.search.choose import Choice
 from planner.search.columns import barred
 from planner.search.evaluate import Evaluated
+from planner.search.front import front
 from planner.search.place import crowding, seats
 from planner.search.plan import plan
 from planner.search.problem import (
@@ -120,17 +122,32 @@ def test_classes_stay_off_barred_paths() -> None:
     assert kinds(replace(problem, barred=(Barred("regions", "chat", (0, 1)),))) >= {("regions", "chat")}
 
 
-def test_a_cap_walks_from_one_goal_to_another() -> None:
+def cheap_or_frugal(**bounds: Any) -> Problem:
+    """Four replicas are needed, each 10 USD/h and 900 W or 30 USD/h and 100 W."""
     columns = (
         Column("c0", "s0", "x", 8, 0, "g", 1.0, 900.0, 900.0),
         Column("c1", "s1", "y", 8, 0, "g", 1.0, 100.0, 100.0),
     )
     nodes = (Inventory("x", 9, 8, 10.0), Inventory("y", 9, 8, 30.0))
-    problem = Problem(
-        columns, (Group("g", ("chat",), 4.0),), (Path("g", (0,)), Path("g", (1,))), nodes, Bounds(), ("usd_per_hour",)
-    )
-    capped = [replace(problem, bounds=Bounds(caps=(("power_w", level),))) for level in (3600.0, 2000.0, 400.0)]
+    paths = (Path("g", (0,)), Path("g", (1,)))
+    return Problem(columns, (Group("g", ("chat",), 4.0),), paths, nodes, Bounds(**bounds), ("usd_per_hour",))
+
+
+def test_a_cap_walks_from_one_goal_to_another() -> None:
+    capped = [cheap_or_frugal(caps=(("power_w", level),)) for level in (3600.0, 2000.0, 400.0)]
     assert [chosen(one).reached[0].value for one in capped] == [40.0, 80.0, 120.0]
+
+
+def test_the_front_goes_from_one_goal_to_the_other(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsimulated(setting: Setting, columns: Any, problem: Problem, progress: Any) -> Choice:
+        return Choice(problem, chosen(problem), deployment=None, seen=(), rounds=1, cuts=())  # type: ignore[arg-type]
+
+    monkeypatch.setattr("planner.search.front.settle", unsimulated)
+    setting = small(pareto={"goals": ["usd_per_hour", "joules_per_token"], "points": 5})
+    points = front(setting, (), cheap_or_frugal(), lambda *_: None)
+    cost = [tuple(reached.value for reached in point.selection.reached) for point in points]
+    cost[-1] = cost[-1][::-1]  # the far end was solved for the second goal first
+    assert cost == [(40.0, 3600.0), (60.0, 2800.0), (80.0, 2000.0), (100.0, 1200.0), (120.0, 400.0)]
 
 
 def instance(seed: int) -> Problem:
@@ -266,3 +283,8 @@ def test_a_plan_that_survives_a_node(small: Small, monkeypatch: pytest.MonkeyPat
     assert found["safe"].bill.usd_per_hour > found["plain"].bill.usd_per_hour
     assert found["safe"].status == "optimal"
     assert sum(pool.nodes for pool in found["safe"].pools) == len(found["safe"].placement["hosts"]) >= 2
+
+
+def test_between_two_equal_goals_there_is_nothing(small: Small) -> None:
+    with pytest.raises(ValueError, match="two different goals"):
+        small(pareto={"goals": ["gpus", "gpus"]})
