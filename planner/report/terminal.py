@@ -257,7 +257,7 @@ def _runners_up(plan: Plan) -> Table:
 
 def _front(points: tuple[ParetoPoint, ...]) -> Table:
     goals = [one.goal for one in points[0].objectives]
-    table = _table("plan", *goals, "GPUs", "$/h", numbers=1)
+    table = plain_table("plan", *goals, "GPUs", "$/h", numbers=1)
     for point in points:
         values = {one.goal: goal_text(one.goal, one.value) for one in point.objectives}
         table.add_row(
