@@ -40,6 +40,7 @@ unit: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest -m bench -s -q
+	$(BIN)/python tools/bench_price.py
 	$(BIN)/python tools/bench_sim.py
 	$(BIN)/python tools/bench_plan.py
 
