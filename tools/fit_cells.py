@@ -81,7 +81,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--load", default="static_batch", help="kind of load that is fitted")
+    parser.add_argument("--load", default="static_batch", help="kinds of load that are fitted, comma-separated")
     parser.add_argument("--source", action="append", default=[], help="first part of the group; default all")
     parser.add_argument("--cell", action="append", default=[], help="PROFILE/FAMILY[/FORMAT]; default all")
     parser.add_argument("--free", default="", help="comma-separated scalars to fit; default all")
@@ -93,7 +93,7 @@ def _options() -> argparse.Namespace:
 
 def _wanted(row: dict[str, str], options: argparse.Namespace) -> bool:
     source = row.get("group", "").partition("|")[0]
-    return row["load_kind"] == options.load and (not options.source or source in options.source)
+    return row["load_kind"] in options.load.split(",") and (not options.source or source in options.source)
 
 
 def _own(sample: Sample) -> bool:

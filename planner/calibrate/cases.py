@@ -11,6 +11,7 @@ from typing import get_args
 
 from planner.calibrate.client import Client, client_of
 from planner.calibrate.rows import Plan, Row
+from planner.calibrate.speculation import Draft, draft_of
 from planner.calibrate.versions import Version, version_of
 from planner.catalog import Catalog
 from planner.errors import BadInput
@@ -27,9 +28,6 @@ NEAREST_ENGINE = {
     "tensorrt-llm": "trtllm", "trt-llm": "trtllm", "dynamo": "vllm", "mlx": "llamacpp", "ollama": "llamacpp",
 }  # fmt: skip
 FALLBACK_ENGINE = "vllm"
-# Tokens per decode step and sequence with speculation: the median ratio of TPOT with and without multi-token
-# prediction is .69 over 76 DeepSeek-R1 configurations; eagle and draft models do alike at low batch.
-SPECULATION_YIELD = {"mtp": 1 / 0.69, "eagle": 1.5, "draft-k3": 1.5, "yes": 1.45, "unknown": 1.0, "": 1.0}
 
 
 class Refusal(Exception):
@@ -45,7 +43,8 @@ class Case:
     """A row that can be predicted. pools: one (aggregated), or the prefill and the decode pool.
 
     plans: the layouts to choose the best of when the row states none; the first is `pools`.
-    token_yield: output tokens per decode step and sequence. doubts: what had to be assumed.
+    draft: how it speculates, None for plain decoding. token_yield: output tokens per decode step and sequence.
+    doubts: what had to be assumed.
     """
 
     id: str
@@ -57,6 +56,7 @@ class Case:
     plans: tuple[tuple[Pool, ...], ...]
     client: Client
     gpus: int
+    draft: Draft | None
     token_yield: float
     doubts: tuple[str, ...]
 
@@ -75,11 +75,11 @@ def case_of(row: Row, catalog: Catalog) -> Case:
     version = version_of(row.engine, row.engine_version, row.source_date)
     profile, doubts = profile_of(row.engine, version, catalog.profiles())
     client = client_of(row)
-    node = _node(accelerator, catalog)
+    node, draft = _node(accelerator, catalog), draft_of(row.spec_decode)
     return Case(
         id=row.id, model=model, accelerator=accelerator, node=node, profile=profile, version=version,
         plans=_plans(row, model, accelerator, node, profile, client), client=client, gpus=row.gpus,
-        token_yield=SPECULATION_YIELD.get(row.spec_decode, SPECULATION_YIELD["yes"]),
+        draft=draft, token_yield=draft.tokens(draft.depths[-1]) if draft else 1.0,
         doubts=(*doubts, *_length_doubts(row), *_plan_doubts(row)),
     )  # fmt: skip
 
@@ -153,7 +153,7 @@ def _plans(
             phases=("prefill", "decode") if name == "serve" else (name,), replicas=replicas,
             weights=weight_dtype(row, model), kv=kv_dtype(row, profile),
             max_tokens_per_step=profile.max_tokens_per_step * (plan.dp if profile.limits_per_dp_rank else 1),
-            max_seqs=max_seqs(profile, client, share),
+            max_seqs=max_seqs(profile, client, share, drafts=draft_of(row.spec_decode) is not None),
         )  # fmt: skip
 
     if row.mode == "disagg":
@@ -209,11 +209,14 @@ def kv_dtype(row: Row, profile: EngineProfile) -> KvDtype:
     return "fp16" if row.weights == "fp16" else "bf16"
 
 
-def max_seqs(profile: EngineProfile, client: Client, share: float) -> int:
+def max_seqs(profile: EngineProfile, client: Client, share: float, *, drafts: bool = False) -> int:
     """Recipes raise the limit to the concurrency they ask for; data-set runs, open loops and jobs keep the default."""
     asked = max(1, round(client.concurrency * share))
+    usual = min(profile.max_seqs, profile.max_seqs_drafting) if drafts else profile.max_seqs
     if client.kind not in ("concurrency", "static_batch"):
-        return profile.max_seqs
+        return usual
+    if drafts and client.input_shape in ("dataset", "uniform_0_2"):
+        return min(asked, usual)
     return min(asked, profile.max_seqs) if client.input_shape == "dataset" and not client.steady else asked
 
 

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from planner.calibrate.cases import Case, Refusal
 from planner.calibrate.client import Sample, sample_of
+from planner.calibrate.speculation import Draft, cheapest, reads_of, verified
 from planner.calibrate.static import in_lockstep, static_batch
 from planner.catalog import Catalog
+from planner.engines.families import family_of
 from planner.perf.energy import power
 from planner.perf.hardware import Hardware, hardware_of
 from planner.perf.memory import memory_of
@@ -81,6 +83,8 @@ def hardware(case: Case, catalog: Catalog, pool: Pool) -> Hardware:
 
 def predict_plan(case: Case, catalog: Catalog, estimator: str | None) -> Prediction:
     replicas = {p.name: replica_of(case, catalog, p, estimator) for p in case.pools}
+    if case.draft:
+        case, replicas = _drafting(case, case.draft, replicas, catalog, estimator)
     source = " + ".join(dict.fromkeys(r.cost.source for r in replicas.values()))
     if case.client.kind == "static_batch" and len(case.pools) == 1 and in_lockstep(case, replicas[case.pools[0].name]):
         metrics, work = static_batch(case, replicas[case.pools[0].name])
@@ -90,6 +94,31 @@ def predict_plan(case: Case, catalog: Catalog, estimator: str | None) -> Predict
     shrunk = {"replicas": 1} if copies > 1 else {}
     works = tuple((p.model_copy(update=shrunk), replicas[p.name], run.pools[p.name].work) for p in case.pools)
     return Prediction(metrics_of(case, run, copies, sample), source, works)
+
+
+def _drafting(
+    case: Case, draft: Draft, replicas: dict[str, Replica], catalog: Catalog, estimator: str | None
+) -> tuple[Case, dict[str, Replica]]:
+    """The pool that decodes drafts at the depth that suits the load."""
+    pool = case.pools[-1]
+    alone, place = replicas[pool.name], hardware(case, catalog, pool)
+    host = case.profile.on(family_of(case.accelerator), pool.weights).overhead.per_seq_s
+    drafted = {
+        depth: verified(
+            alone, _widened(case, pool, place, depth, estimator), draft, depth,
+            per_seq_s=host, reads=reads_of(case.model, pool, place, depth + 1),
+        )
+        for depth in draft.depths
+    }  # fmt: skip
+    sequences = max(1, round(case.client.concurrency / pool.replicas)) if case.client.concurrency else pool.max_seqs
+    depth = cheapest(drafted, draft, sequences, case.client.input_mean + case.client.output_mean / 2)
+    return replace(case, token_yield=draft.tokens(depth)), replicas | {pool.name: drafted[depth]}
+
+
+def _widened(case: Case, pool: Pool, place: Hardware, depth: int, estimator: str | None) -> Replica:
+    """The replica priced for every token that a step verifies."""
+    wide = pool.model_copy(update={"max_seqs": pool.max_seqs * (depth + 1)})
+    return build_replica(case.model, wide, place, case.profile, estimator=estimator)
 
 
 def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str | None = None) -> Replica:

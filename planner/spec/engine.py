@@ -125,6 +125,8 @@ class EngineProfile(Sourced):
     max_tokens_per_step: PositiveInt = 8192
     max_tokens_choices: tuple[PositiveInt, ...] = (2048, 4096, 8192, 16384)
     max_seqs: PositiveInt = 256
+    max_seqs_drafting: PositiveInt = 2**20
+    """Default limit with speculative decoding, where the engine sets a lower one."""
     block_tokens: PositiveInt = 16
     limits_per_dp_rank: bool = True
     graph_sizes: tuple[PositiveInt, ...] = ()
