@@ -50,9 +50,11 @@ def plan(
     from planner.cli.planning import Run, journal_beside, make_plan
     from planner.report.terminal import as_text
     from planner.review import dump_plan, write_plan
+    from planner.search.demand import require_plain
 
     opened = Catalog.open(catalog or ())
     asked = load_scenario(scenario, opened)
+    require_plain(asked)
     if unconstrained:
         asked = replace(asked, scenario=_opened(asked.scenario))
     if shard is not None:

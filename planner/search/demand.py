@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 
 from planner import traffic
+from planner.catalog import ResolvedScenario
+from planner.errors import Problem, Where, raise_all
 from planner.spec.requests import Requests
 from planner.spec.scenario import Scenario
 from planner.spec.slo import Slo
@@ -69,6 +71,21 @@ class Load:
 
 Presets = Mapping[str, traffic.Preset]
 """Presets by name that a user's catalog adds to the shipped ones."""
+
+
+def require_plain(scenario: Scenario | ResolvedScenario) -> None:
+    """BadInput for classes with a graph or a session: nothing stands in for simulating them, so none is planned."""
+    asked = scenario.scenario if isinstance(scenario, ResolvedScenario) else scenario
+    found = []
+    for index, one in enumerate(asked.classes):
+        if one.walks:
+            key = "graph" if one.graph is not None else "session"
+            where = scenario.where("classes", index, key) if isinstance(scenario, ResolvedScenario) else Where()
+            hint = "give the deployment yourself: serveplan simulate SCENARIO --deployment FILE"
+            found.append(
+                Problem(f"class {one.name!r} has a {key}, which can be simulated but not planned", where, hint)
+            )
+    raise_all(found)
 
 
 def loads(scenario: Scenario, folder: Path, presets: Presets) -> tuple[Load, ...]:

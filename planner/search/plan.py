@@ -10,6 +10,7 @@ from planner import __version__
 from planner.catalog import Catalog, ResolvedScenario
 from planner.search.beyond import look_beyond, with_beyond
 from planner.search.choose import choose
+from planner.search.demand import require_plain
 from planner.search.document import document
 from planner.search.evaluate import Progress, evaluate
 from planner.search.journal import key_of, open_journal
@@ -41,6 +42,7 @@ def plan(
     time; the plan is then the best of what was seen. The answer depends on neither `jobs` nor `engine`.
     Raises Infeasible with reasons when no plan can meet the scenario.
     """
+    require_plain(scenario)
     setting, late = setting_of(scenario, catalog, folder, seed), _alarm(time_limit_s)
     tell = progress or (lambda done, total, what: None)
     pools = enumerate_pools(setting)

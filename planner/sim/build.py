@@ -11,6 +11,16 @@ from numpy.typing import NDArray
 
 from planner.errors import BadInput, Problem, raise_all
 from planner.sim.gaps import BINS
+from planner.sim.jobs import (
+    decode_edges,
+    engine_rows,
+    phases_of,
+    routed,
+    row_of_job,
+    task_records,
+    unserved,
+    whole_jobs,
+)
 from planner.sim.outside import FIRST, find, strangers
 from planner.sim.pricing import TableCost
 from planner.sim.routers import ROUTERS
@@ -36,7 +46,7 @@ from planner.sim.state import (
     TOTALS,
     State,
 )
-from planner.spec.deployment import Deployment
+from planner.spec.deployment import SERVICES, Deployment
 from planner.spec.requests import Requests
 from planner.spec.step import Replica, StepCost
 
@@ -55,7 +65,9 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
     edge = edge_records(deployment)
     request = request_records(deployment, requests, seed)
     assign_edges(request, pool, edge)
-    request["state"][~admissible(request, pool, edge, kinds)] = REJECTED
+    task, successor = task_records(requests.tasks, deployment, request, edge)
+    refused = ~admissible(request, pool, edge, kinds)
+    request["state"][refused if requests.tasks is None else whole_jobs(refused, requests.tasks)] = REJECTED
     n_replicas, width, stages = len(replica), int(pool["max_seqs"].max()), int(pool["stages"].max())
     classes = len(requests.class_names)
     return State(
@@ -67,7 +79,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         flight=np.zeros((n_replicas, stages), FLIGHT),
         rule=np.zeros(0, RULE),
         clock=clock_record(deployment, requests),
-        event=event_records(len(pool) + 3 * n_replicas),
+        event=event_records(len(pool) + 1 + 3 * n_replicas),
         running=np.zeros((n_replicas, 3 * width), np.int64),
         batch=np.zeros((n_replicas, stages, width), SEAT),
         stage_free_s=np.zeros((n_replicas, stages)),
@@ -75,39 +87,45 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         totals=np.zeros(classes, TOTALS),
         gap_count=np.zeros((classes, BINS), np.int64),
         log=np.zeros(0, LOG),
+        task=task,
+        successor=successor,
     )
 
 
 def problems_of(deployment: Deployment, replicas: Mapping[str, Replica], requests: Requests) -> list[Problem]:
     """Every reason why this deployment cannot be simulated."""
     found = [Problem(f"no replica is given for pool {p.name}") for p in deployment.pools if p.name not in replicas]
-    pools = {pool.name: pool for pool in deployment.pools}
-    routed = {route.request_class for route in deployment.routes}
-    found += [Problem(f"no route serves request class {c}") for c in requests.class_names if c not in routed]
+    found += unserved(deployment, requests)
+    phases = phases_of(deployment)
+    starts = {"prefill", *SERVICES, *(("encode",) if requests.tasks is not None else ())}
     for name in dict.fromkeys(route.pool for route in deployment.routes):
-        if "prefill" not in pools[name].phases:
+        if not starts & set(phases[name]):
             found.append(Problem(f"a route leads to pool {name}, which runs no prefill"))
-        elif "decode" not in pools[name].phases and all(edge.source != name for edge in deployment.edges):
+        elif "prefill" in phases[name] and "decode" not in phases[name] and not decode_edges(deployment, name):
             found.append(Problem(f"pool {name} runs no decode and no edge leads on from it"))
     for edge in deployment.edges:
-        if "decode" not in pools[edge.target].phases:
+        if requests.tasks is None and "decode" not in phases[edge.target]:
             found.append(Problem(f"an edge leads to pool {edge.target}, which runs no decode"))
     for name, replica in replicas.items():
         if replica.scheduler == "sarathi" and replica.stages > 1:
             found.append(Problem(f"pool {name}: scheduler sarathi runs one pipeline stage", hint="use vllm_v1"))
-    if len(requests) and (requests.input_tokens.min() < 1 or requests.output_tokens.min() < 1):
+    computed = engine_rows(requests)
+    if ((requests.input_tokens < 1) | (requests.output_tokens < 1))[computed].any():
         found.append(Problem("requests need at least 1 input and 1 output token"))
     cached = requests.cached_tokens
-    if cached is not None and len(requests) and ((cached < 0) | (cached >= requests.input_tokens)).any():
+    if cached is not None and ((cached < 0) | (cached >= requests.input_tokens))[computed].any():
         found.append(Problem("cached tokens must be fewer than the input: the last token of a prompt is computed"))
     return found
 
 
 def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[Any]:
-    pool = np.zeros(len(kinds), POOL)
-    counts = np.array([p.replicas for p in deployment.pools])
+    """Pools, then services."""
+    pool = np.zeros(len(kinds) + len(deployment.services), POOL)
+    counts = np.array([p.replicas for p in deployment.places])
     pool["replicas"], pool["first"] = counts, np.cumsum(counts) - counts
-    for row, spec, kind in zip(pool, deployment.pools, kinds, strict=True):
+    pool["max_seqs"] = pool["stages"] = pool["dp"] = pool["block_tokens"] = 1
+    pool["servers"][len(kinds) :] = [service.servers for service in deployment.services]
+    for row, spec, kind in zip(pool[: len(kinds)], deployment.pools, kinds, strict=True):
         names = strangers(kinds)
         outside = Policy(FIRST + names.index(kind.scheduler)) if kind.scheduler in names else None
         policy = outside or SCHEDULERS.get(kind.scheduler)
@@ -182,14 +200,19 @@ def replica_records(pool: NDArray[Any]) -> NDArray[Any]:
     replica["pull_queue"], replica["link_queue"] = np.arange(n) + n, np.arange(n) + 2 * n
     pool["arrival_queue"] = 3 * n + np.arange(len(pool))
     for k, actor in enumerate(("transfer_actor", "completion_actor", "formation_actor")):
-        replica[actor] = len(pool) + k * n + np.arange(n)
+        replica[actor] = len(pool) + 1 + k * n + np.arange(n)
     replica["pool"] = np.repeat(np.arange(len(pool)), pool["replicas"])
     replica["kv_blocks"] = replica["free_blocks"] = pool["kv_blocks"][replica["pool"]]
     return replica
 
 
+def names_of(deployment: Deployment) -> list[str]:
+    """Pools and services in the order of their records."""
+    return [one.name for one in deployment.places]
+
+
 def edge_records(deployment: Deployment) -> NDArray[Any]:
-    names = [pool.name for pool in deployment.pools]
+    names = names_of(deployment)
     edge = np.zeros(len(deployment.edges), EDGE)
     for row, given in zip(edge, deployment.edges, strict=True):
         row["source"], row["target"] = names.index(given.source), names.index(given.target)
@@ -211,10 +234,9 @@ def request_records(deployment: Deployment, requests: Requests, seed: int) -> ND
         request[field] = math.inf
     for field in ("next", "replica", "source", "first_replica"):
         request[field] = NOBODY
-    names = [pool.name for pool in deployment.pools]
-    for c, class_name in enumerate(requests.class_names):
-        routes = [route for route in deployment.routes if route.request_class == class_name]
-        mine = np.flatnonzero(requests.class_index == c)
+    request["pool"] = NOBODY
+    names = names_of(deployment)
+    for mine, routes in routed(deployment, requests):
         targets = np.array([names.index(route.pool) for route in routes])
         request["pool"][mine] = targets[split(len(mine), [route.share for route in routes])]
     return request
@@ -232,8 +254,8 @@ def split(n: int, shares: Sequence[float]) -> NDArray[np.int64]:
 def assign_edges(request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any]) -> None:
     """The edge of each request that is prefilled where nothing decodes: in proportion to the targets' replicas."""
     request["edge"] = NOBODY
-    for p in np.flatnonzero(pool["decodes"] == 0):
-        edges = np.flatnonzero(edge["source"] == p)
+    for p in np.flatnonzero((pool["decodes"] == 0) & (pool["servers"] == 0)):
+        edges = np.flatnonzero((edge["source"] == p) & (pool["decodes"][edge["target"]] == 1))
         mine = np.flatnonzero(request["pool"] == p)
         if len(edges) and len(mine):
             weights = pool["replicas"][edge["target"][edges]]
@@ -244,7 +266,8 @@ def admissible(
     request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any], kinds: Sequence[Replica]
 ) -> NDArray[np.bool_]:
     """Which requests fit alone into the KV cache and the context of the pools they visit."""
-    limit = np.array([kind.max_context if kind.max_context > 0 else np.iinfo(np.int64).max for kind in kinds])
+    limit = np.full(len(pool), np.iinfo(np.int64).max)
+    limit[: len(kinds)] = [kind.max_context if kind.max_context > 0 else limit[0] for kind in kinds]
     usable = pool["kv_blocks"] - pool["watermark_blocks"]
     whole = request["input"] + request["output"]
     here, moves = request["pool"], request["edge"] != NOBODY
@@ -263,5 +286,5 @@ def clock_record(deployment: Deployment, requests: Requests) -> NDArray[Any]:
     router = find(ROUTERS, deployment.router)
     clock["router"] = FIRST if callable(router) else router
     clock["concurrency"] = requests.concurrency
-    clock["next_request"] = min(requests.concurrency, len(requests)) if requests.concurrency else len(requests)
+    clock["next_request"] = row_of_job(requests, requests.concurrency) if requests.concurrency else len(requests)
     return clock

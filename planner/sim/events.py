@@ -1,7 +1,8 @@
 """The next event of many actors: a winner tree over their times. Not what the events do.
 
-Actors in order, so that ties go to the lower number: arrivals per pool, transfers per replica, completions per replica,
-batch formation per replica. So a batch that is formed at t sees everything else that happened at t.
+Actors in order, so that ties go to the lower number: arrivals per pool, tasks that are due, transfers per replica,
+completions per replica, batch formation per replica. So a batch that is formed at t sees everything else that happened
+at t.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import planner
-from planner.sim import events, gaps, kvcache, loop, pricing, routers, schedulers, state, transfer
+from planner.sim import events, gaps, kvcache, loop, pricing, routers, schedulers, service, state, tasks, transfer
 from planner.sim.outside import Outside
 from planner.sim.plain import freeze, thaw
 from planner.sim.state import State
@@ -33,7 +33,7 @@ SLICE_S = 0.1
 """Seconds of machine time between two questions whether to go on."""
 FIRST_SLICE = 1000
 """Events of the first slice; later ones are as large as SLICE_S allows. Results do not depend on either."""
-HANDLERS = ("arrive", "copied", "complete", "launch", "close")
+HANDLERS = ("arrive", "due", "enter", "copied", "complete", "launch", "ended", "close")
 """Functions of the loop that stay functions when they are compiled; all others are inlined."""
 
 Loop = Callable[[State, int], int]
@@ -107,7 +107,7 @@ def compiled_loop() -> Loop:
 
 def modules() -> list[ModuleType]:
     """Every module whose functions run compiled, schedulers and routers included."""
-    found = [state, events, gaps, kvcache, pricing, transfer, loop]
+    found = [state, events, gaps, kvcache, pricing, transfer, tasks, service, loop]
     for package in (schedulers, routers):
         found.append(package)
         found += [sys.modules[f"{package.__name__}.{info.name}"] for info in pkgutil.iter_modules(package.__path__)]

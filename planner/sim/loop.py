@@ -16,14 +16,18 @@ from planner.sim.kvcache import blocks_of, compact, give_back, grow, holds
 from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
+from planner.sim.service import serve, served, spend
 from planner.sim.state import (
     FINISHED,
+    NOBODY,
     REJECTED,
+    RUNNING,
     State,
     pop_front,
     push_back,
     tick,
 )
+from planner.sim.tasks import ended, pop_due, push_due, start, start_next
 from planner.sim.transfer import end_copy, hand_over, pull
 
 FOREVER = 1 << 60
@@ -41,7 +45,8 @@ def run(s: State, most: int) -> int:
     if clock.begun == 0:
         clock.begun = 1
         for i in range(clock.next_request):
-            start(s, i)
+            if s.task.shape[0] == 0 or s.task[i].open == 0:
+                start(s, i)
     if most == 0:
         clock.horizon_s = clock.now_s
     while clock.stopped == 0:
@@ -55,56 +60,63 @@ def run(s: State, most: int) -> int:
         clock.now_s = now
         if actor < pools:
             arrive(s, actor, now)
-        elif actor < pools + replicas:
-            copied(s, actor - pools, now)
-        elif actor < pools + 2 * replicas:
-            complete(s, actor - pools - replicas, now)
+        elif actor == pools:
+            due(s, now)
+        elif actor <= pools + replicas:
+            copied(s, actor - pools - 1, now)
+        elif actor <= pools + 2 * replicas:
+            complete(s, actor - pools - 1 - replicas, now)
         else:
-            launch(s, actor - pools - 2 * replicas, now)
+            launch(s, actor - pools - 1 - 2 * replicas, now)
     close(s)
     return OVER
 
 
-def start(s: State, i: int) -> None:
-    """Request i is on its way to its pool; it enters the queue `request_s` after its arrival."""
-    request = s.request[i]
-    pool = s.pool[request.pool]
-    push_back(s, pool.arrival_queue, i)
-    if s.queue[pool.arrival_queue].length == 1:
-        set_event(s, request.pool, request.arrival_s + pool.request_s)
-
-
-def start_next(s: State, now: float) -> None:
-    """Closed loop: one request ended, the next one starts."""
-    clock = s.clock[0]
-    i = clock.next_request
-    if clock.concurrency > 0 and i < s.request.shape[0]:
-        s.request[i].arrival_s = max(s.request[i].arrival_s, now)
-        clock.next_request = i + 1
-        start(s, i)
-
-
 def arrive(s: State, p: int, now: float) -> None:
-    """The next request of pool p enters the queue of a replica, or is refused because it can never fit."""
+    """The next request of pool p is there."""
     queue = s.queue[s.pool[p].arrival_queue]
     i = pop_front(s, s.pool[p].arrival_queue)
     following = s.request[queue.head].arrival_s + s.pool[p].request_s if queue.length > 0 else math.inf
     set_event(s, p, following)
+    enter(s, i, now)
+
+
+def due(s: State, now: float) -> None:
+    """The next task that is due has been served, or is ready to start."""
+    i = pop_due(s)
+    request = s.request[i]
+    if request.state == RUNNING:
+        served(s, i, now)
+    elif request.pool == NOBODY and request.state != REJECTED:
+        request.state = RUNNING
+        request.admitted_s = now
+        push_due(s, i, now + s.task[i].service_s)
+    else:
+        enter(s, i, now)
+
+
+def enter(s: State, i: int, now: float) -> None:
+    """Request i enters the queue of a replica, or is refused because it can never fit."""
     if s.request[i].state == REJECTED:
         start_next(s, now)
         return
+    p = s.request[i].pool
     r = choose_replica(s, p, i)
     replica = s.replica[r]
     tick(s, r, now)
     s.request[i].replica = r
     s.request[i].first_replica = r
     replica.outstanding += 1
-    if s.queue[r].length == 0:
-        cut(s, r, now)
-    lag(s, r, i, now)
+    if s.pool[p].servers == 0:
+        if s.queue[r].length == 0:
+            cut(s, r, now)
+        lag(s, r, i, now)
     push_back(s, r, i)
     replica.peak_waiting = max(replica.peak_waiting, s.queue[r].length)
-    wake(s, r, now)
+    if s.pool[p].servers == 0:
+        wake(s, r, now)
+    else:
+        serve(s, r, now)
 
 
 def lag(s: State, r: int, i: int, now: float) -> None:
@@ -370,7 +382,7 @@ def finish(s: State, r: int, i: int, now: float) -> None:
     request.blocks = 0
     if i >= s.clock[0].measured_from:
         judge(s, request)
-    start_next(s, now)
+    ended(s, i, now)
 
 
 def judge(s: State, request: Any) -> None:
@@ -402,6 +414,8 @@ def close(s: State) -> None:
         return
     for r in range(s.replica.shape[0]):
         replica = s.replica[r]
+        if s.pool[replica.pool].servers > 0:
+            spend(s, r, now)
         flight = s.flight[r, replica.oldest]
         if replica.flights == 1 and flight.steps > 1:
             cut(s, r, now)

@@ -1,7 +1,7 @@
 """The metrics, defined once, and what they are in a Run. Not how to reach them.
 
     ttft          first token - arrival (host time and queue included)
-    tpot          (e2e - ttft) / (output tokens - 1); undefined, and left out, for one output token
+    tpot          (last token - first token) / (output tokens - 1); undefined, and left out, for one output token
     itl           each gap between successive tokens of a request; statistics over gaps, not over requests
     e2e           last token - arrival
     queue         admission into the first batch - arrival
@@ -11,6 +11,9 @@
     preemptions   times that requests lost their KV cache and were computed again
     utilisation   share of the time that a replica runs a step; kv occupancy: share of its KV blocks in use, over time
     MFU, MBU      `planner.perf.peaks`; joules: `planner.perf.energy`, of the boards
+
+Of a class with a graph or a session a request is a turn (`planner.sim.turns`): arrival is that of the turn, tokens are
+those of its answer, e2e ends with its last task; gaps are those of all its tasks.
 
 Quantiles interpolate linearly between order statistics (type 7, NumPy's default). A request that has not got there when
 the run ends enters with its lower bound, time so far; a quantile that touches a lower bound is reported as a lower
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 
 from planner.sim.gaps import bin_end_s
 from planner.sim.simulate import Run
+from planner.sim.turns import turns
 from planner.spec.slo import METRICS, Slo
 
 Floats = NDArray[np.float64]
@@ -97,9 +101,9 @@ def tpot_s(run: Run) -> Floats:
 
     An unfinished request counts with (now - first token) / (output tokens - 1), a lower bound.
     """
-    later = np.maximum(run.output_tokens - 1, 1)
-    known = (run.output_tokens > 1) & np.isfinite(run.first_token_s)
-    end = np.where(np.isfinite(run.finish_s), run.finish_s, run.end_s)
+    later = np.maximum(run.answer_tokens - 1, 1)
+    known = (run.answer_tokens > 1) & np.isfinite(run.first_token_s)
+    end = np.where(np.isfinite(run.last_token_s), run.last_token_s, run.end_s)
     first = np.where(known, run.first_token_s, 0.0)
     return np.where(known, (end - first) / later, np.nan)
 
@@ -124,6 +128,7 @@ def meets(run: Run, slo: Slo) -> Flags:
 
 def summarise(run: Run, slos: Mapping[str, Slo] | None = None) -> dict[str, ClassSummary]:
     """Every class by name; without an SLO only throughput counts and `met` is whether nothing was rejected."""
+    run = turns(run)
     begin_s = run.arrival_s[run.measured].min() if run.measured.any() else 0.0
     return _classes(run, slos or {}, seen(run), max(run.end_s - begin_s, 1e-12), gaps=True)
 
@@ -133,9 +138,10 @@ def by_period(run: Run, slos: Mapping[str, Slo], period_s: float) -> tuple[dict[
 
     ITL is left out: gaps are counted for the whole run only.
     """
+    run = turns(run)
     here = seen(run)
     last = int(run.arrival_s[here].max() // period_s) if here.any() else -1
-    number = np.where(here, run.arrival_s // period_s, -1)
+    number = np.where(here, np.where(here, run.arrival_s, 0.0) // period_s, -1)
     return tuple(_classes(run, slos, number == k, period_s, gaps=False) for k in range(last + 1))
 
 
@@ -266,15 +272,16 @@ def saturated(run: Run) -> bool:
     times the third and that 1.2 times the second: growth by equal amounts, 1 : 3 : 5 : 7, never reaches 1.5.
     """
     here = ~run.rejected & (run.arrival_s <= run.end_s)
-    if not run.open_loop or here.sum() < 20:
+    came = run.arrival_s[here & run.entries]
+    if not run.open_loop or len(came) < 20:
         return False
-    begin, end = run.arrival_s[here].min(), run.arrival_s[here].max()
+    begin, end = came.min(), came.max()
     if end <= begin:
         return False
     edges = begin + (end - begin) * np.array([0.25, 0.5, 0.75, 1.0])
     second, third, last = (_mean_backlog(run, here, a, b) for a, b in zip(edges, edges[1:], strict=False))
     steadily = last > 1.2 * third and third > 1.2 * second
-    return bool(last > max(8.0, 0.02 * len(run)) and (last > 1.5 * third or steadily))
+    return bool(last > max(8.0, 0.02 * run.entries.sum()) and (last > 1.5 * third or steadily))
 
 
 def _mean_backlog(run: Run, here: Flags, start_s: float, end_s: float) -> float:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.sim import kernel
-from planner.sim.build import build
+from planner.sim.build import build, names_of
+from planner.sim.jobs import entries_of, jobs_of, row_of_job
 from planner.sim.outside import outside_of
 from planner.sim.state import LOG, MOVING, NOBODY, REJECTED, State
 from planner.spec.deployment import Deployment, Pool, Route
-from planner.spec.requests import Requests
+from planner.spec.requests import Requests, Tasks
 from planner.spec.step import Replica, StepCost, Work
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,9 @@ GoOn = Callable[[int, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class PoolRun:
-    """Totals of one pool. Block shares are of all KV blocks of the pool; means are over time, from start to end.
+    """Totals of one pool, or of a service, whose steps are tasks. Means are over time, from start to end.
 
+    Block shares are of all KV blocks of the pool.
     peak_blocks_share: of the fullest replica. waiting, outstanding: requests, summed over replicas. sent_bytes: KV
     caches that left the pool. blocks_taken, blocks_given: allocations and releases.
     """
@@ -48,11 +50,13 @@ class PoolRun:
 class Run:
     """What happened to n requests. Times in seconds from the start, inf = it did not happen.
 
+    answer_tokens, last_token_s: of the answer, which is all of the output unless `planner.sim.turns` summed tasks up.
     pool: pool that prefilled it; replica, decode_replica: numbers within their pools, -1 = none. queued_s: when it
     could enter the queue (arrival plus host time). largest_gap_s: between two of its tokens. transfer_s: from token 1
     to the end of the KV copy, 0 without one. measured: after the warm-up and not rejected. gap_count [classes, bins],
     gap_sum_s [classes]: all gaps of measured requests, bins as in `planner.sim.gaps`. end_s: last event or horizon.
-    stopped: a rule ended the run early, so later requests are unknown. interrupted: somebody did, at end_s.
+    stopped: a rule ended the run early, so later requests are unknown. interrupted: somebody did, at end_s. tasks: set
+    when the n are tasks of jobs, which arrive when they could start; `planner.sim.turns` sums them up.
     log: the first flights as records of `planner.sim.state.LOG`, if they were asked for.
     """
 
@@ -60,10 +64,12 @@ class Run:
     class_index: Ints
     input_tokens: Ints
     output_tokens: Ints
+    answer_tokens: Ints
     arrival_s: Floats
     queued_s: Floats
     admitted_s: Floats
     first_token_s: Floats
+    last_token_s: Floats
     finish_s: Floats
     largest_gap_s: Floats
     transfer_s: Floats
@@ -82,9 +88,15 @@ class Run:
     stopped: bool
     interrupted: bool
     log: NDArray[Any]
+    tasks: Tasks | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    @property
+    def entries(self) -> Flags:
+        """Rows that came from outside: the first task of each job, or every request."""
+        return entries_of(self.tasks, len(self))
 
 
 def simulate(
@@ -114,7 +126,7 @@ def simulate(
     clock = s.clock[0]
     clock["skip"] = skip
     clock["horizon_s"] = math.inf if horizon_s is None else horizon_s
-    clock["measured_from"] = int(warmup * len(requests))
+    clock["measured_from"] = row_of_job(requests, int(warmup * jobs_of(requests)))
     if rules is not None:
         s = s._replace(rule=rules.copy())
     if log:
@@ -123,7 +135,8 @@ def simulate(
     told = (lambda done: go_on(done, ends)) if go_on else None
     whole = kernel.run(s, compiled=compiled, go_on=told, outside=outside_of(deployment, replicas))
     if not whole:
-        clock["measured_from"] = int(warmup * (s.request["arrival_s"] <= clock["now_s"]).sum())
+        came = (s.request["arrival_s"] <= clock["now_s"])[entries_of(requests.tasks, len(requests))]
+        clock["measured_from"] = row_of_job(requests, int(warmup * came.sum()))
     return run_of(s, deployment, requests, interrupted=not whole)
 
 
@@ -143,6 +156,7 @@ def run_of(s: State, deployment: Deployment, requests: Requests, interrupted: bo
     n = len(request)
     rejected = request["state"] == REJECTED
     started = np.arange(n) < clock["next_request"]
+    arrival_s, queued = arrivals(s)
     end_s = float(clock["now_s"])
     first = s.pool["first"][s.replica["pool"]]
     replica, last = request["first_replica"], request["replica"]
@@ -152,10 +166,12 @@ def run_of(s: State, deployment: Deployment, requests: Requests, interrupted: bo
         class_index=request["class_index"].copy(),
         input_tokens=request["input"].copy(),
         output_tokens=request["output"].copy(),
-        arrival_s=request["arrival_s"].copy(),
-        queued_s=request["arrival_s"] + s.pool["request_s"][request["pool"]],
+        answer_tokens=request["output"].copy(),
+        arrival_s=arrival_s,
+        queued_s=arrival_s + queued,
         admitted_s=request["admitted_s"].copy(),
         first_token_s=request["first_token_s"].copy(),
+        last_token_s=request["finish_s"].copy(),
         finish_s=request["finish_s"].copy(),
         largest_gap_s=request["largest_gap_s"].copy(),
         transfer_s=np.where(moved & (request["state"] != MOVING), request["transfer_s"], 0.0),
@@ -168,13 +184,22 @@ def run_of(s: State, deployment: Deployment, requests: Requests, interrupted: bo
         measured=(np.arange(n) >= clock["measured_from"]) & ~rejected,
         gap_count=s.gap_count,
         gap_sum_s=s.totals["gap_sum_s"].copy(),
-        pools={spec.name: pool_run(s, p, end_s) for p, spec in enumerate(deployment.pools)},
+        pools={name: pool_run(s, p, end_s) for p, name in enumerate(names_of(deployment))},
         end_s=end_s,
         open_loop=int(clock["concurrency"]) == 0,
         stopped=bool(clock["stopped"]),
         interrupted=interrupted,
         log=s.log[: int(clock["logged"])],
+        tasks=requests.tasks,
     )
+
+
+def arrivals(s: State) -> tuple[Floats, Floats]:
+    """When requests arrived, inf for a task that still waits for others, and their host time before the queue."""
+    request, host_s = s.request, np.append(s.pool["request_s"], 0.0)
+    if not len(s.task):
+        return request["arrival_s"].copy(), host_s[request["pool"]]
+    return np.where(s.task["open"] > 0, math.inf, request["arrival_s"]), host_s[request["pool"]]
 
 
 def pool_run(s: State, p: int, end_s: float) -> PoolRun:

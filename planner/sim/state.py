@@ -25,7 +25,7 @@ REQUEST = np.dtype(
         ("output", "i8"),
         ("cached", "i8"),  # prompt tokens that a prefix cache holds already
         ("class_index", "i8"),
-        ("pool", "i8"),  # the pool that prefills it
+        ("pool", "i8"),  # the pool that prefills it, or that serves the task; NOBODY = a delay
         ("edge", "i8"),  # edge its KV cache takes, or NOBODY
         ("draw_a", "f8"),  # two uniform draws for random routers
         ("draw_b", "f8"),
@@ -109,6 +109,7 @@ POOL = np.dtype(
         ("decodes", "i8"),  # the pool runs the decode phase
         ("first", "i8"),  # its replicas are first .. first + replicas - 1
         ("replicas", "i8"),
+        ("servers", "i8"),  # of a service: tasks that a replica works on at a time; 0 = an engine
         ("turn", "i8"),  # of the round-robin router
         ("max_seqs", "i8"),
         ("max_tokens", "i8"),
@@ -142,6 +143,24 @@ POOL = np.dtype(
     ],
     align=True,
 )
+TASK = np.dtype(
+    [
+        # given
+        ("job", "i8"),  # the first task of its job
+        ("rows", "i8"),  # of the first task: tasks of the job
+        ("service_s", "f8"),
+        ("first", "i8"),  # its successors are first .. first + successors - 1
+        ("successors", "i8"),
+        # where it stands
+        ("open", "i8"),  # predecessors that have not ended
+        ("left", "i8"),  # of the first task: tasks of the job that have not ended
+        # an entry of the heap of due tasks, not of this task: see `planner.sim.tasks`
+        ("due_s", "f8"),
+        ("due", "i8"),
+    ],
+    align=True,
+)
+SUCCESSOR = np.dtype([("child", "i8"), ("edge", "i8"), ("bytes", "f8"), ("delay_s", "f8")], align=True)
 FLIGHT = np.dtype(
     [
         ("start_s", "f8"),
@@ -202,6 +221,7 @@ CLOCK = np.dtype(
         ("router", "i8"),
         ("concurrency", "i8"),
         ("begun", "i8"),  # the first requests have set out
+        ("due", "i8"),  # length of the heap of due tasks
         ("next_request", "i8"),  # the first one that has not set out; those before it do so at the start
         ("finished", "i8"),
         ("skip", "i8"),  # take steady decode steps together
@@ -222,7 +242,8 @@ class State(NamedTuple):
     batch [R, stages, W]: requests of a micro-batch and the prompt tokens each computes (0 = one decode token).
     decode_price [P, batch], linear_s [P, samples]: StepCost. decode_table, prefill_table: TableCost.
     totals [classes], gap_count [classes, bins]: gaps between tokens. log: flights in order of their ends until it is
-    full; nothing is kept in a log of no rows.
+    full; nothing is kept in a log of no rows. task: along the requests when they are tasks of jobs, else empty.
+    successor: the tasks that wait for others.
     """
 
     request: Any
@@ -244,6 +265,8 @@ class State(NamedTuple):
     totals: Any
     gap_count: Any
     log: Any
+    task: Any
+    successor: Any
 
 
 def push_back(s: State, q: int, i: int) -> None:

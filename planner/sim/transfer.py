@@ -9,6 +9,7 @@ between token 1 and the first decode step counts as the gap between tokens 1 and
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from planner.sim.events import set_event, wake
 from planner.sim.kvcache import append_running, blocks_of, fits, give_back, take
@@ -49,13 +50,17 @@ def start_copy(s: State, i: int, now: float) -> None:
     """Put the KV cache of request i on the link of its source replica."""
     request = s.request[i]
     source, edge = s.replica[request.source], s.edge[request.edge]
-    size = request.prompt * s.pool[source.pool].kv_bytes_per_token
-    source.sent_bytes += size
-    source.link_free_s = max(now, source.link_free_s) + (edge.latency_s + size / edge.bandwidth)
-    request.copy_end_s = source.link_free_s
+    request.copy_end_s = send(source, edge, request.prompt * s.pool[source.pool].kv_bytes_per_token, now)
     push_back(s, source.link_queue, i)
     if s.queue[source.link_queue].length == 1:
         set_event(s, source.transfer_actor, source.link_free_s)
+
+
+def send(source: Any, edge: Any, size: float, now: float) -> float:
+    """Put bytes on the link of a replica, behind what is on it; when the last of them arrives."""
+    source.sent_bytes += size
+    source.link_free_s = max(now, source.link_free_s) + (edge.latency_s + size / edge.bandwidth)
+    return float(source.link_free_s)
 
 
 def end_copy(s: State, source: int, now: float) -> None:

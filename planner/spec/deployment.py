@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -12,7 +12,13 @@ from planner.spec.checks import Name, Path, twice, wrong
 from planner.spec.precision import Dtype, KvDtype
 from planner.units import BytesPerSecond, Seconds
 
+ServicePhase = Literal["preprocess", "tool", "retrieve", "lookup"]
 Phase = Literal["preprocess", "encode", "prefill", "decode", "denoise", "tool", "retrieve", "lookup", "train"]
+
+
+SERVICES: tuple[ServicePhase, ...] = get_args(ServicePhase)
+LLM = "llm"
+"""What a node of a graph calls prefill and decode together."""
 
 
 class Parallelism(Frozen):
@@ -62,8 +68,22 @@ class Pool(Frozen):
         return self.replicas * self.parallelism.gpus
 
 
+class Service(Frozen):
+    """Equal replicas that no accelerator runs: tools, retrieval, look-ups. Each works on `servers` tasks at a time."""
+
+    name: Name
+    phases: tuple[ServicePhase, ...] = Field(min_length=1)
+    replicas: PositiveInt = 1
+    servers: PositiveInt = 1
+    service_s: Seconds = 0.0
+    """Time of a task on top of what its node says."""
+
+
 class Edge(Frozen):
-    """KV cache moves from a prefill pool to a decode pool; bandwidth per replica pair."""
+    """Bytes move from pool to pool or service: KV from prefill to decode, what a task made to those that wait for it.
+
+    All that leaves a replica goes over its one link in turn, at this bandwidth and after this latency each.
+    """
 
     source: str
     target: str
@@ -72,22 +92,32 @@ class Edge(Frozen):
 
 
 class Route(Frozen):
-    """A share of a request class goes to a pool (the prefill pool of a split)."""
+    """A share of a request class goes to a pool (the prefill pool of a split) or a service.
+
+    Of a class with a graph it takes the nodes whose phase it runs and whose model it has; with `node`, that one only.
+    """
 
     request_class: str
     pool: str
     share: float = Field(1.0, gt=0, le=1)
+    node: str | None = Field(None, exclude_if=lambda node: node is None)
 
 
 class Deployment(Frozen):
     """What runs: pools of replicas, edges between them, and which pool serves which class."""
 
     pools: tuple[Pool, ...] = Field(min_length=1)
+    services: tuple[Service, ...] = Field((), exclude_if=lambda services: not services)
     edges: tuple[Edge, ...] = ()
     routes: tuple[Route, ...] = Field(min_length=1)
     router: str = "round_robin"
     nodes: dict[str, PositiveInt] = Field({}, exclude_if=lambda nodes: not nodes)
     """Nodes that replicas are spread over, by type, where they are more than the fewest that hold them."""
+
+    @property
+    def places(self) -> tuple[Pool | Service, ...]:
+        """Where tasks can go: the pools, then the services."""
+        return (*self.pools, *self.services)
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Deployment:
@@ -96,9 +126,10 @@ class Deployment(Frozen):
 
     def _mistakes(self) -> Iterator[tuple[Path, str]]:
         """Names inside the deployment that mean nothing or two things."""
-        names = [pool.name for pool in self.pools]
+        names = [one.name for one in self.places]
         for index in twice(names):
-            yield ("pools", index, "name"), f"another pool is called {names[index]!r} too"
+            at = ("pools", index) if index < len(self.pools) else ("services", index - len(self.pools))
+            yield (*at, "name"), f"another pool is called {names[index]!r} too"
         for index, edge in enumerate(self.edges):
             for end, name in (("source", edge.source), ("target", edge.target)):
                 if name not in names:

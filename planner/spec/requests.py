@@ -1,4 +1,8 @@
-"""Requests: a workload drawn into arrays, the only form of traffic that the simulator sees. Not how they were drawn."""
+"""Requests: a workload drawn into arrays, the only form of traffic that the simulator sees. Not how they were drawn.
+
+Requests of a class with a graph or a session are the tasks of its jobs (`Tasks`): nothing is left to chance or choice
+by then, so the simulator needs to know only what waits for what.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,40 @@ class Chains:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskKind:
+    """A node of a class's graph: what it is called, its phase (`llm` = prefill and decode), its model ("" = any)."""
+
+    class_index: int
+    name: str
+    phase: str
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """What makes requests the tasks of jobs; the arrays run along the requests. Tasks of a job stand together.
+
+    The first task of a job is its entry, the only one without a predecessor; a predecessor stands before its successor.
+    job [n]: 0, 1, ... in order of arrival; a session is one job. turn [n]: the same for walks of the graph, which are
+    what metrics count as requests; a session has several, any other job one. kind [n]: index into kinds.
+    service_s [n]: of tasks that no engine computes. history_tokens [n]: how many of the first prompt tokens earlier
+    tasks of the job have read or written. Task i is waited for by child[k], first[i] <= k < first[i + 1]: each starts
+    when all it waits for have ended, their bytes[k] have moved and then delay_s[k] has passed.
+    """
+
+    job: Ints
+    turn: Ints
+    kind: Ints
+    kinds: tuple[TaskKind, ...]
+    service_s: Floats
+    history_tokens: Ints
+    first: Ints
+    child: Ints
+    delay_s: Floats
+    bytes: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Requests:
     """n requests in order of arrival (ties by index).
 
@@ -38,7 +76,8 @@ class Requests:
     concurrency: 0 for open loop; otherwise request i + concurrency starts when an earlier one finishes, so that this
     many are in flight. cached_tokens: int64 [n], prompt tokens whose KV a prefix cache holds already: they take no
     computation but blocks like any others, and fewer than the prompt; None = none. chains: what a prefix cache that is
-    simulated finds and keeps; None = no two requests share tokens.
+    simulated finds and keeps; None = no two requests share tokens. tasks: see there; then concurrency counts jobs,
+    arrival_s of a task is that of its job, and tasks that no engine computes have no tokens.
     """
 
     arrival_s: Floats
@@ -49,6 +88,7 @@ class Requests:
     concurrency: int = 0
     cached_tokens: Ints | None = None
     chains: Chains | None = None
+    tasks: Tasks | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -206,6 +206,10 @@ class Scenario(Frozen):
         for index, one in enumerate(self.classes):
             if one.model not in self.models:
                 yield ("classes", index, "model"), f"no model of this scenario is called {one.model!r}"
+            for name, node in one.graph.nodes.items() if one.graph is not None else ():
+                if node.model is not None and node.model not in self.models:
+                    at = ("classes", index, "graph", "nodes", name, "model")
+                    yield at, f"no model of this scenario is called {node.model!r}"
         for index, network in enumerate(self.fleet.networks):
             for end, name in enumerate(network.between):
                 if name not in nodes:

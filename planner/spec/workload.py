@@ -3,65 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from planner.spec.base import Frozen
 from planner.spec.checks import Name, Path, wrong
+from planner.spec.graph import Graph, Session
+from planner.spec.lengths import Length, exactly_one
 from planner.spec.precision import Dtype, KvDtype
 from planner.spec.slo import Slo
 from planner.units import PerSecond, Seconds
-
-
-class Uniform(Frozen):
-    low: PositiveInt
-    high: PositiveInt
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Uniform:
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) exceeds high ({self.high})")
-        return self
-
-
-class Lognormal(Frozen):
-    """Token counts with this mean and coefficient of variation, cut at `max`."""
-
-    mean: float = Field(gt=0)
-    cv: float = Field(gt=0)
-    max: PositiveInt | None = None
-
-
-class Quantiles(Frozen):
-    """Piecewise-linear inverse CDF: `values[i]` tokens at level `levels[i]`, levels rising from 0 to 1."""
-
-    levels: tuple[float, ...] = Field(min_length=2)
-    values: tuple[float, ...] = Field(min_length=2)
-
-    @model_validator(mode="after")
-    def _rising(self) -> Quantiles:
-        if len(self.levels) != len(self.values):
-            raise ValueError("levels and values differ in length")
-        if self.levels[0] != 0 or self.levels[-1] != 1 or list(self.levels) != sorted(set(self.levels)):
-            raise ValueError("levels must rise from 0 to 1")
-        if list(self.values) != sorted(self.values) or self.values[0] < 1:
-            raise ValueError("values must not fall and must be at least 1 token")
-        return self
-
-
-class Length(Frozen):
-    """Distribution of a token count; exactly one form."""
-
-    fixed: PositiveInt | None = None
-    uniform: Uniform | None = None
-    lognormal: Lognormal | None = None
-    quantiles: Quantiles | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Length:
-        _exactly_one(self, "fixed", "uniform", "lognormal", "quantiles")
-        return self
 
 
 class Lengths(Frozen):
@@ -140,7 +92,10 @@ class Precision(Frozen):
 
 
 class RequestClass(Frozen):
-    """One kind of request: its model, its lengths (preset, distribution or trace), its arrivals, its SLO."""
+    """One kind of request: its model, its lengths (preset, distribution, trace) or graph, its arrivals, its SLO.
+
+    With a session, arrivals and `requests` are those of sessions; the SLO holds for their turns.
+    """
 
     name: Name
     model: str
@@ -148,6 +103,8 @@ class RequestClass(Frozen):
     preset: str | None = None
     lengths: Lengths | None = None
     trace: Trace | None = None
+    graph: Graph | None = Field(None, exclude_if=lambda graph: graph is None)
+    session: Session | None = Field(None, exclude_if=lambda session: session is None)
     arrivals: Arrivals | None = None
     """May be left out for a trace (its own times) and for a preset that carries arrivals."""
     requests: PositiveInt | None = None
@@ -162,17 +119,26 @@ class RequestClass(Frozen):
 
     @model_validator(mode="after")
     def _one_source(self) -> RequestClass:
-        _exactly_one(self, "preset", "lengths", "trace")
+        exactly_one(self, "preset", "lengths", "trace", "graph")
         if self.prefix is not None and self.trace is not None:
             wrong(self, [(("prefix",), "a trace says itself what its prompts have in common (`hash_ids`)")])
-        if self.lengths is not None and self.arrivals is None:
-            raise ValueError("`lengths` need `arrivals`: a rate, a concurrency or all_at_once")
+        if self.arrivals is None and (self.lengths is not None or self.graph is not None):
+            given = "lengths" if self.graph is None else "graph"
+            raise ValueError(f"`{given}` need `arrivals`: a rate, a concurrency or all_at_once")
+        wrong(self, self._walks())
         if self.arrivals is not None and self.arrivals.all_at_once and self.trace is None and self.requests is None:
             wrong(self, [(("arrivals", "all_at_once"), "how many requests? - give `requests` of the class")])
         return self
 
+    def _walks(self) -> Iterator[tuple[Path, str]]:
+        if self.session is not None and self.trace is not None:
+            yield ("session",), "belongs to `lengths`, `preset` or `graph`: a trace says by itself who comes back"
+        if self.graph is not None and all(node.phase != "llm" for node in self.graph.nodes.values()):
+            yield ("graph", "nodes"), "no node is an `llm`, so nobody answers"
+        if self.walks and self.prefix is not None:
+            yield ("prefix",), "belongs to plain requests: prompts of a graph or a session say what went before"
 
-def _exactly_one(noun: Any, *fields: str) -> None:
-    given = [field for field in fields if getattr(noun, field) is not None]
-    if len(given) != 1:
-        raise ValueError(f"give exactly one of {', '.join(fields)}" + (f", not {' and '.join(given)}" if given else ""))
+    @property
+    def walks(self) -> bool:
+        """Whether its requests are walks through a graph or turns of a session, not one prompt and one answer."""
+        return self.graph is not None or self.session is not None

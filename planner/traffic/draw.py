@@ -14,9 +14,11 @@ from planner.spec.requests import Requests
 from planner.spec.workload import RequestClass
 from planner.traffic.arrivals import require_positive_scale
 from planner.traffic.chains import LINK_TOKENS, join, one_size
+from planner.traffic.jobs import one_node
 from planner.traffic.presets import Preset, preset, shipped
 from planner.traffic.readers import read
 from planner.traffic.stream import Drawn, Offered, Stream
+from planner.traffic.tasks import as_tasks
 
 DEFAULT_REQUESTS = 1000
 """A p99 needs about a thousand requests."""
@@ -113,7 +115,11 @@ def _stream(one: RequestClass, folder: Path, known: Mapping[str, Preset]) -> Str
     if arrivals is None:
         hint = "give arrivals: rate, concurrency or all_at_once"
         raise BadInput(Problem(f"class {one.name!r}: preset {one.preset!r} has no arrivals of its own", hint=hint))
-    return Stream(one.name, one.model, lengths, None, arrivals, one.requests, prefix=one.prefix)
+    graph = one_node(lengths) if one.session is not None and lengths is not None else one.graph
+    session = None if graph is None else one.session
+    return Stream(
+        one.name, one.model, lengths, None, arrivals, one.requests, prefix=one.prefix, graph=graph, session=session
+    )  # fmt: skip
 
 
 def _trace_stream(one: RequestClass, folder: Path) -> Stream:
@@ -162,6 +168,8 @@ def _merge(streams: Sequence[Stream], drawn: Sequence[Drawn], open_size: int, co
     opened = np.array([stream.is_open for stream in streams])[class_index[order]]
     ends = [d.arrival_s[-1] for s, d in zip(streams, drawn, strict=True) if s.is_open and len(d.arrival_s) < open_size]
     order = order[(np.cumsum(opened) <= open_size) & (arrival_s[order] <= min(ends, default=np.inf))]
+    if any(d.jobs is not None for d in drawn):
+        return as_tasks(streams, drawn, order, concurrency)
     chains = join([(len(d.arrival_s), d.chains) for d in drawn])
     return Requests(
         arrival_s[order],

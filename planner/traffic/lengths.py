@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
+from planner.spec.lengths import Length, Lognormal, Quantiles
 from planner.spec.requests import Floats, Ints
-from planner.spec.workload import Length, Lengths, Lognormal, Quantiles
+from planner.spec.workload import Lengths
 
 MOST_TOKENS = 2.0**31
 
@@ -38,13 +39,13 @@ def _inverse(length: Length, scores: Floats) -> Floats:
         return np.full(len(scores), float(length.fixed), dtype=np.float64)
     if length.uniform is not None:
         low, high = length.uniform.low, length.uniform.high
-        counts: Floats = np.clip(low + np.floor(_levels(scores) * (high - low + 1)), low, high)
+        counts: Floats = np.clip(low + np.floor(levels_of(scores) * (high - low + 1)), low, high)
         return counts
     if length.lognormal is not None:
-        mu, sigma = _mu_sigma(length.lognormal)
+        mu, sigma = mu_sigma(length.lognormal)
         return np.clip(np.exp(mu + sigma * scores), 0.0, float(length.lognormal.max or np.inf))
     table = _table(length)
-    return np.asarray(np.interp(_levels(scores), table.levels, table.values), dtype=np.float64)
+    return np.asarray(np.interp(levels_of(scores), table.levels, table.values), dtype=np.float64)
 
 
 def _table(length: Length) -> Quantiles:
@@ -52,15 +53,15 @@ def _table(length: Length) -> Quantiles:
     return length.quantiles
 
 
-def _levels(scores: Floats) -> Floats:
-    return np.array([_normal_cdf(z) for z in scores.tolist()], dtype=np.float64)
+def levels_of(scores: Floats) -> Floats:
+    return np.array([normal_cdf(z) for z in scores.tolist()], dtype=np.float64)
 
 
-def _normal_cdf(z: float) -> float:
+def normal_cdf(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
-def _mu_sigma(law: Lognormal) -> tuple[float, float]:
+def mu_sigma(law: Lognormal) -> tuple[float, float]:
     """Of ln(tokens), from mean and coefficient of variation: sigma^2 = ln(1 + cv^2), mu = ln(mean) - sigma^2/2."""
     variance = math.log1p(law.cv * law.cv)
     return math.log(law.mean) - variance / 2, math.sqrt(variance)
@@ -82,6 +83,6 @@ def _lognormal_mean(law: Lognormal) -> float:
     """E[min(X, max)] of the lognormal: its mean below the cut plus the cut times the probability above it."""
     if law.max is None:
         return law.mean
-    mu, sigma = _mu_sigma(law)
+    mu, sigma = mu_sigma(law)
     z = (math.log(law.max) - mu) / sigma
-    return law.mean * _normal_cdf(z - sigma) + law.max * _normal_cdf(-z)
+    return law.mean * normal_cdf(z - sigma) + law.max * normal_cdf(-z)

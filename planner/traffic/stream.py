@@ -11,18 +11,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.spec.deployment import LLM
+from planner.spec.graph import Graph, Session
 from planner.spec.requests import Chains, Floats, Ints
 from planner.spec.workload import Arrivals, Lengths, SharedPrefix
 from planner.traffic import arrivals as process
 from planner.traffic import chains
+from planner.traffic.jobs import Jobs, draw_jobs
 from planner.traffic.lengths import mean_tokens, token_pairs
 from planner.traffic.recorded import Recorded
+
+SAMPLE = 1000
+"""Jobs from which the means of a graph are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
     """What a class asks for. Rates in requests per second, tokens are means per request.
 
+    A walk of a graph or a turn of a session is a request here, its tokens those of all its prompts and answers.
     rate_per_s: mean over the profile or trace; of a job with a deadline, the rate that meets it; None when the class
     sets no rate (closed loop, job without deadline, trace without a span). peak_per_s: rate in the busiest step of the
     profile, else the same. concurrency: 0 unless closed loop. requests: size of a job or as the class says, else None.
@@ -43,13 +50,15 @@ class Offered:
 class Drawn:
     """The first requests of one stream: arrival_s float64 [n] not falling, input_tokens and output_tokens int64 [n].
 
-    chains: what their prompts have in common, None = nothing.
+    chains: what their prompts have in common, None = nothing. jobs: what the n are instead, when they are walks of a
+    graph or sessions; then no tokens stand here.
     """
 
     arrival_s: Floats
     input_tokens: Ints
     output_tokens: Ints
     chains: Chains | None = None
+    jobs: Jobs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,8 @@ class Stream:
     requests: int | None
     trace_scale: float = 1.0
     prefix: SharedPrefix | None = None
+    graph: Graph | None = None
+    session: Session | None = None
 
     @property
     def concurrency(self) -> int:
@@ -97,7 +108,9 @@ class Stream:
 
     @property
     def mean_tokens(self) -> tuple[float, float]:
-        """Mean input and output tokens per request."""
+        """Mean input and output tokens per request; of graphs and sessions from a sample, for nothing sums them up."""
+        if self.graph is not None:
+            return self._sampled[1:]
         if self.lengths is not None:
             return mean_tokens(self.lengths.input), mean_tokens(self.lengths.output)
         assert self.recorded is not None  # a stream has lengths or a trace
@@ -109,6 +122,9 @@ class Stream:
         link_tokens: links of a shared prefix; a trace brings its own.
         """
         times = self._times(n, seed, rate_scale)
+        if self.graph is not None:
+            none = np.zeros(0, np.int64)
+            return Drawn(times, none, none, jobs=self._jobs(self.graph, n, seed))
         if self.lengths is None:
             assert self.recorded is not None  # a stream has lengths or a trace
             rows = self._rows(n, seed)
@@ -122,6 +138,19 @@ class Stream:
             return None
         texts = self._random(seed, "prefix").integers(0, self.prefix.variants, len(input_tokens))
         return chains.shared(self.prefix, input_tokens, texts, link_tokens)
+
+    def _jobs(self, graph: Graph, n: int, seed: int) -> Jobs:
+        return draw_jobs(graph, self.session, n, lambda purpose: self._random(seed, purpose))
+
+    @property
+    def _sampled(self) -> tuple[float, float, float]:
+        """Turns per job, and input and output tokens of all llm tasks per turn, of SAMPLE jobs."""
+        assert self.graph is not None
+        jobs = self._jobs(self.graph, SAMPLE, 0)
+        is_llm = np.array([node.phase == LLM for node in self.graph.nodes.values()], np.bool_)[jobs.node]
+        turns = int(jobs.turn[jobs.start[1:] - 1].sum()) + SAMPLE
+        tokens = (float(jobs.input_tokens[is_llm].sum() / turns), float(jobs.output_tokens[is_llm].sum() / turns))
+        return turns / SAMPLE, *tokens
 
     def _times(self, n: int, seed: int, rate_scale: float) -> Floats:
         if self.arrivals is None:
@@ -157,6 +186,9 @@ class Stream:
         rate, peak = self.rate_per_s, self.peak_per_s
         if deadline and self.requests:
             rate = peak = self.requests / deadline
+        if self.session is not None:
+            turns = self._sampled[0]
+            rate, peak = rate and rate * turns, peak and peak * turns
         return Offered(
             self.name, self.model, rate, peak, *self.mean_tokens, self.concurrency, self.requests, deadline
         )  # fmt: skip

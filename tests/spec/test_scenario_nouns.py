@@ -9,8 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from planner.spec.checks import Name, Share, twice
 from planner.spec.deployment import Deployment
+from planner.spec.lengths import Length
 from planner.spec.scenario import Scenario
-from planner.spec.workload import Arrivals, Length, RequestClass
+from planner.spec.workload import Arrivals, RequestClass
 from planner.testing import tiny_scenario
 
 POOL = {"name": "a", "model": "m", "node": "n", "accelerator": "x"}

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from planner.spec.workload import Length, Lengths, Lognormal, Quantiles, Uniform
+from planner.spec.lengths import Length, Lognormal, Quantiles, Uniform
+from planner.spec.workload import Lengths
 from planner.traffic.lengths import mean_tokens, token_pairs, tokens
 
 N = 40_000
