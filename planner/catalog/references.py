@@ -61,12 +61,14 @@ class References:
             if device and (node := fleet.get(str(name), None if scenario else name)):
                 self._same_device(node, device, (*path, "accelerator"))
         self._pool_names()
-        self._routes([c.name for c in scenario.classes] if scenario else [])
+        walking = {c.name for c in scenario.classes if c.walks} if scenario else set()
+        self._routes([c.name for c in scenario.classes] if scenario else [], walking)
 
     def _pool_names(self) -> None:
         """Edges and routes name pools; an edge joins two of them."""
         pools = [pool.get("name") for pool in self.document.items("pools")]
         self._unique(("pools",), "pool", pools)
+        pools += [service.get("name") for service in self.document.items("services")]
         for index, edge in enumerate(self.document.items("edges")):
             for end in ("source", "target"):
                 self.one_of("pool", edge.get(end), pools, ("edges", index, end))
@@ -75,8 +77,8 @@ class References:
         for index, route in enumerate(self.document.items("routes")):
             self.one_of("pool", route.get("pool"), pools, ("routes", index, "pool"))
 
-    def _routes(self, classes: list[str]) -> None:
-        """Routes of a class share all of its requests."""
+    def _routes(self, classes: list[str], walking: set[str]) -> None:
+        """Routes of a class share all of its requests; those of a graph share node by node, see `graphs`."""
         shares: dict[str, float] = {}
         first: dict[str, int] = {}
         for index, route in enumerate(self.document.items("routes")):
@@ -86,7 +88,7 @@ class References:
                 shares[name] = shares.get(name, 0.0) + share
                 first.setdefault(name, index)
         for name, total in shares.items():
-            if abs(total - 1) > _SHARES_OFF:
+            if abs(total - 1) > _SHARES_OFF and name not in walking:
                 self.wrong(("routes", first[name]), f"the shares of {name} sum to {total:g}, not 1")
 
     def _same_device(self, node: str, device: str, path: Path_) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from planner.catalog.catalog import Catalog
 from planner.catalog.document import Document, Path_
+from planner.catalog.graphs import unserved
 from planner.catalog.references import References
 from planner.catalog.validate import Noun, as_noun, check_noun, in_order
 from planner.catalog.yaml_reader import parse_yaml, read_yaml
-from planner.errors import BadInput, Problem, Where
+from planner.errors import BadInput, Problem, Where, raise_all
 from planner.spec.deployment import Deployment
 from planner.spec.scenario import Scenario
 from planner.spec.workload import Trace
@@ -74,7 +75,9 @@ def load_deployment(path: str | Path, catalog: Catalog, scenario: Scenario | Non
     deployment, problems = check_noun(document, Deployment)
     references = References(document, catalog)
     references.of_deployment(scenario)
-    return _finished(document, deployment, (*references.problems, *problems), references)
+    found = _finished(document, deployment, (*references.problems, *problems), references)
+    raise_all(tuple(unserved(document, found, scenario)) if scenario is not None else ())
+    return found
 
 
 def _resolved(document: Document, folder: Path, catalog: Catalog) -> ResolvedScenario:

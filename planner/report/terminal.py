@@ -148,10 +148,13 @@ def _replica(pool: Pool, told: PoolPlan) -> Text:
 
 
 def _links(deployment: Deployment) -> Iterator[Text]:
+    decoding = {pool.name for pool in deployment.pools if "decode" in pool.phases}
+    for service in deployment.services:
+        phases = "+".join(service.phases)
+        yield Text(f"{service.replicas} x {service.name}  {phases}, {count(service.servers)} at a time each")
     for edge in deployment.edges:
-        yield Text(
-            f"KV cache {edge.source} -> {edge.target} at {edge.bandwidth_bytes_per_s / 1e9:.4g} GB/s per replica"
-        )
+        moved = "KV cache" if edge.target in decoding else "results"
+        yield Text(f"{moved} {edge.source} -> {edge.target} at {edge.bandwidth_bytes_per_s / 1e9:.4g} GB/s per replica")
     for route in deployment.routes:
         split = "" if route.share == 1 else f" ({share(route.share)})"
         yield Text(f"{route.request_class} -> {route.pool}{split}, {deployment.router}", style="dim")

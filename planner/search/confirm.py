@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.perf.encoder import build_encoder
 from planner.perf.replica import build_replica
 from planner.search.demand import Load, load_of
 from planner.search.setting import Setting
@@ -98,6 +99,7 @@ def _part(setting: Setting, deployment: Deployment, pools: set[str]) -> Part:
     classes = tuple(one for one in setting.scenario.classes if one.name in served)
     kept = deployment.model_copy(update={
         "pools": tuple(pool for pool in deployment.pools if pool.name in pools),
+        "services": tuple(service for service in deployment.services if service.name in pools),
         "edges": tuple(edge for edge in deployment.edges if edge.source in pools),
         "routes": routes,
     })  # fmt: skip
@@ -106,7 +108,10 @@ def _part(setting: Setting, deployment: Deployment, pools: set[str]) -> Part:
 
 def replica_of(setting: Setting, pool: Pool) -> Replica:
     model = next(model for model in setting.models.values() if model.name == pool.model)
-    return build_replica(model, pool, setting.sites[pool.node].hardware, setting.profile, estimator=setting.estimator)
+    hardware = setting.sites[pool.node].hardware
+    if pool.encodes:
+        return build_encoder(model, pool, hardware)
+    return build_replica(model, pool, hardware, setting.profile, estimator=setting.estimator)
 
 
 def watch(
@@ -140,6 +145,7 @@ def _watch(setting: Setting, part: Part, factor: float, slower: float, view: Vie
         requests = part.load.draw_cycle(seed=seed, factor=factor)
     else:
         requests = _requests(setting, part, replicas, factor, seed)
+    requests = _with_models(setting, requests)
     warmup = WARMUP if part.load.kind == "open" and not view.cycle else 0.0
     what = f"simulating {part.load.name}{'' if slower == 1.0 else f', steps x {slower:.3g}'}"
     look = view.onlooker
@@ -159,6 +165,15 @@ def _requests(setting: Setting, part: Part, replicas: Mapping[str, Replica], fac
     turnover = min(TURNOVERS * seats, MOST_REQUESTS, _by_residence(part.load, factor))
     wanted = max(setting.scenario.search.requests_per_probe, REQUESTS_PER_REPLICA * count, turnover)
     return part.load.draw(seed=seed, requests=wanted, factor=factor)
+
+
+def _with_models(setting: Setting, requests: Requests) -> Requests:
+    """Tasks ask for models by their names in the scenario, pools by those in the catalog."""
+    if requests.tasks is None:
+        return requests
+    known = {key: model.name for key, model in setting.models.items()}
+    kinds = tuple(replace(kind, model=known.get(kind.model, "")) for kind in requests.tasks.kinds)
+    return replace(requests, tasks=replace(requests.tasks, kinds=kinds))
 
 
 def _by_residence(load: Load, factor: float) -> int:

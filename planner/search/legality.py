@@ -31,7 +31,7 @@ def _strangers(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
             yield Problem(
                 f"pool {pool.name}: the scenario has no model {pool.model!r}", hint=f"known: {', '.join(models)}"
             )
-        if tuple(sorted(pool.phases)) not in ROLES:
+        if tuple(sorted(pool.phases)) not in ROLES and not pool.encodes:
             yield Problem(f"pool {pool.name}: phases {', '.join(pool.phases)} cannot be simulated")
 
 
@@ -47,6 +47,8 @@ def _unserved(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
 
 def _refused(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
     for pool in deployment.pools:
+        if pool.encodes:
+            continue
         (judged,) = admit([candidate_of(setting, pool)], setting)
         if isinstance(judged, Refused):
             yield Problem(f"pool {pool.name}: {judged.verdict.reason}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from planner.catalog import Catalog, ResolvedScenario
 from planner.errors import Interrupted, Problem
+from planner.perf.encoder import encoder_memory
 from planner.perf.energy import joules
 from planner.perf.memory import memory_of
 from planner.search.confirm import PLAIN, Onlooker, Seen, View, replica_of, watch
@@ -245,7 +246,10 @@ def _pool(
 ) -> PoolPlan:
     site, share = setting.sites[pool.node], shares[pool.node]
     model = next(model for model in setting.models.values() if model.name == pool.model)
-    found = memory_of(model, pool, site.hardware, setting.profile)
+    if pool.encodes:
+        found = encoder_memory(model, pool, site.hardware)
+    else:
+        found = memory_of(model, pool, site.hardware, setting.profile)
     run = next(one.run.pools[pool.name] for one in seen if pool.name in one.run.pools)
     _, busy = _energy(setting, pool, seen)
     part = pool.gpus / share.used
@@ -287,6 +291,7 @@ def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
         for name, found in one.summaries.items():
             if found.rejected:
                 yield _refused(one, name, found)
+        yield from _served(one)
     fragile = sorted(
         {name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed}
     )
@@ -311,6 +316,19 @@ def _refused(one: Seen, name: str, found: ClassSummary) -> str:
         f"{name}: {found.rejected} of {found.requests} requests are too long for the pool and are refused "
         f"(the longest has {longest:,} tokens)"
     )
+
+
+def _served(one: Seen) -> Iterable[str]:
+    """How busy services are, and which nodes nobody runs."""
+    deployment, tasks = one.part.deployment, one.run.tasks
+    for service in deployment.services:
+        work, waiting = one.run.pools[service.name].work, one.run.pools[service.name].mean_waiting
+        busy = work.busy_s / (work.span_s * service.replicas) if work.span_s else 0.0
+        yield f"service {service.name}: {busy:.0%} busy, {waiting:.3g} tasks waiting on average"
+    for kind in tasks.kinds if tasks is not None else ():
+        name = one.run.class_names[kind.class_index]
+        if not deployment.routes_of(name, kind.name, kind.phase, kind.model):
+            yield f"{name}: no service runs node {kind.name} ({kind.phase}); it is a delay in which nobody queues"
 
 
 def _how_far(one: Seen) -> str:

@@ -122,6 +122,8 @@ def breaking_points(requests: Requests, slos: Mapping[str, Slo], warmup: float =
     The type 7 quantile at level q of n values lies above a limit for certain when more than n - 1 - floor((n - 1) q)
     values do. Means and gaps between tokens have no such count and are judged at the end.
     """
+    if requests.tasks is not None:  # rules count requests, and a promise here is one to a turn
+        return np.zeros(0, RULE)
     counted = requests.class_index[int(warmup * len(requests)) :]
     rows = []
     for number, name in enumerate(requests.class_names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from planner.errors import BadInput, Problem
 from planner.sim.state import NOBODY, SUCCESSOR, TASK
-from planner.spec.deployment import LLM, SERVICES, Deployment, Route
+from planner.spec.deployment import SERVICES, Deployment, Route
 from planner.spec.requests import Ints, Requests, TaskKind, Tasks
 
 Flags = NDArray[np.bool_]
@@ -27,32 +27,23 @@ def decode_edges(deployment: Deployment, source: str) -> bool:
     return any(edge.source == source and "decode" in phases[edge.target] for edge in deployment.edges)
 
 
-def routes_of(deployment: Deployment, class_name: str, kind: TaskKind) -> list[Route]:
-    """Routes of a class whose pools run this kind of task."""
-    phases, models = phases_of(deployment), {pool.name: pool.model for pool in deployment.pools}
-    phase = "prefill" if kind.phase == LLM else kind.phase
-    return [
-        route
-        for route in deployment.routes
-        if route.request_class == class_name
-        and phase in phases[route.pool]
-        and route.node in (None, kind.name)
-        and kind.model in ("", models.get(route.pool, kind.model))
-    ]
-
-
-def routed(deployment: Deployment, requests: Requests) -> Iterator[tuple[Ints, list[Route]]]:
+def routed(deployment: Deployment, requests: Requests) -> Iterator[tuple[Ints, Sequence[Route]]]:
     """Requests that share their routes; tasks that nobody serves are left out, they are delays."""
     tasks = requests.tasks
     if tasks is None:
         for c, name in enumerate(requests.class_names):
-            routes = [route for route in deployment.routes if route.request_class == name]
+            routes = tuple(route for route in deployment.routes if route.request_class == name)
             yield np.flatnonzero(requests.class_index == c), routes
         return
     for k, kind in enumerate(tasks.kinds):
-        routes = routes_of(deployment, requests.class_names[kind.class_index], kind)
+        routes = routes_of(deployment, requests, kind)
         if routes:
             yield np.flatnonzero(tasks.kind == k), routes
+
+
+def routes_of(deployment: Deployment, requests: Requests, kind: TaskKind) -> tuple[Route, ...]:
+    """Routes that serve a kind of task."""
+    return deployment.routes_of(requests.class_names[kind.class_index], kind.name, kind.phase, kind.model)
 
 
 def unserved(deployment: Deployment, requests: Requests) -> list[Problem]:
@@ -61,7 +52,7 @@ def unserved(deployment: Deployment, requests: Requests) -> list[Problem]:
     found = [Problem(f"no route serves request class {c}") for c in requests.class_names if c not in served]
     for kind in requests.tasks.kinds if requests.tasks is not None else ():
         name = requests.class_names[kind.class_index]
-        if name in served and kind.phase not in SERVICES and not routes_of(deployment, name, kind):
+        if name in served and kind.phase not in SERVICES and not routes_of(deployment, requests, kind):
             of_model = f" of {kind.model}" if kind.model else ""
             found.append(Problem(f"no route of class {name} leads to a pool{of_model} that runs its node {kind.name}"))
     return found

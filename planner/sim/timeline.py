@@ -32,7 +32,7 @@ def trace(runs: Sequence[tuple[Deployment, Run]], requests: int) -> Event:
     for deployment, run in runs:
         shown = np.flatnonzero(~run.rejected & run.started)[:requests]
         until_s = _end_of(run, shown)
-        names = [f"{pool.name} {k}" for pool in deployment.pools for k in range(pool.replicas)]
+        names = [f"{pool.name} {k}" for pool in deployment.places for k in range(pool.replicas)]
         first = 1 + max((event["pid"] for event in events), default=0)
         events += _names(names, first)
         events += (_step(row, first) for row in run.log if row["start_s"] <= until_s)

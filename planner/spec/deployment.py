@@ -67,6 +67,11 @@ class Pool(Frozen):
     def gpus(self) -> int:
         return self.replicas * self.parallelism.gpus
 
+    @property
+    def encodes(self) -> bool:
+        """Whether it runs the encoder of its model instead of the model."""
+        return self.phases == ("encode",)
+
 
 class Service(Frozen):
     """Equal replicas that no accelerator runs: tools, retrieval, look-ups. Each works on `servers` tasks at a time."""
@@ -118,6 +123,20 @@ class Deployment(Frozen):
     def places(self) -> tuple[Pool | Service, ...]:
         """Where tasks can go: the pools, then the services."""
         return (*self.pools, *self.services)
+
+    def routes_of(self, class_name: str, node: str, phase: str, model: str = "") -> tuple[Route, ...]:
+        """Routes of a class whose pools run a node of this phase (`llm`: a pool that prefills) and model ("" = any)."""
+        starts = "prefill" if phase == LLM else phase
+        serving = {one.name for one in self.places if starts in one.phases and model in ("", getattr(one, "model", ""))}
+        mine = (route for route in self.routes if route.request_class == class_name and route.pool in serving)
+        return tuple(route for route in mine if route.node in (None, node))
+
+    def ends(self, pool: str) -> tuple[str, ...]:
+        """Pools in which a request that enters at `pool` ends: itself, or the decode pools behind it."""
+        phases = {one.name: one.phases for one in self.places}
+        if "prefill" not in phases[pool] or "decode" in phases[pool]:
+            return (pool,)
+        return tuple(edge.target for edge in self.edges if edge.source == pool and "decode" in phases[edge.target])
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Deployment:

@@ -163,7 +163,7 @@ def _misfits(node: Node) -> Iterator[tuple[str, str]]:
     needs = needed.get(node.phase, [])
     useless = ["seconds"] if engine else ["input", "output", "model"]
     useless += {"llm": ["tokens"], "encode": ["output"]}.get(node.phase, [])
-    yield from ((key, f"a node of phase {node.phase} needs it") for key in needs if getattr(node, key) is None)
+    yield from ((key, f"a node of phase {node.phase} needs `{key}`") for key in needs if getattr(node, key) is None)
     yield from ((key, f"means nothing in phase {node.phase}") for key in useless if getattr(node, key) is not None)
 
 
