@@ -159,7 +159,8 @@ def _edges(
     split = [problem.paths[p].columns for p in sorted(chosen.slices) if len(problem.paths[p].columns) == 2]
     if not split:
         return
-    graph, seated = cluster_graph(setting), seats(setting, pools.values(), nodes)
+    linked = {pools[i].name for ends in split for i in ends}
+    graph, seated = cluster_graph(setting), seats(setting, pools.values(), nodes, linked)
     for source, target in split:
         link = pair_bandwidth(setting, graph, seated, pools[source], pools[target])
         yield Edge.model_validate({

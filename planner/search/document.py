@@ -12,7 +12,7 @@ from planner import __version__
 from planner.search.choose import Choice, settle, shapes_of
 from planner.search.evaluate import Evaluation, Progress
 from planner.search.front import front
-from planner.search.place import placement
+from planner.search.layout import placement, split_domains
 from planner.search.predict import Prediction, predict
 from planner.search.problem import Conflict, Reached, Selection
 from planner.search.rules import Refused
@@ -52,7 +52,7 @@ def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress:
         runners_up=tuple(_runners_up(setting, evaluation, choice, found, progress)),
         pareto=tuple(_points(setting, evaluation, choice, progress)),
         placement=placement(setting, choice.deployment),
-        warnings=(*_unfinished(evaluation), *found.warnings),
+        warnings=(*_unfinished(evaluation), *split_domains(setting, choice.deployment), *found.warnings),
     )
 
 

@@ -7,13 +7,15 @@ with usable bandwidth per accelerator on its edges; a transfer goes at the bottl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import groupby
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from planner.search.setting import Setting, Site
-from planner.spec.deployment import Deployment, Pool
+from planner.spec.deployment import Pool
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -59,7 +61,7 @@ def _pairs(sites: Iterable[Site]) -> Iterator[tuple[Site, Site]]:
 
 
 def _add_site(graph: nx.Graph[str], site: Site) -> None:
-    joined = max(1, site.node.scaleup_domain // site.per_node)
+    joined = hosts_per_domain(site)
     up, out = _scale_up(site), _scale_out(site)
     for i in range(site.entry.count):
         host = f"{site.name}/{i}"
@@ -99,23 +101,25 @@ def network(setting: Setting, a: Site, b: Site) -> Link:
     return Link(min(e.bandwidth_bytes_per_s for e in ends), max(e.latency_s for e in ends))
 
 
-def seats(setting: Setting, pools: Iterable[Pool], nodes: Mapping[str, int] = NO_MORE) -> tuple[Seat, ...]:
-    """Replicas on hosts: sizes that divide each other first, larger before smaller, each on the first host with room.
+def seats(
+    setting: Setting, pools: Iterable[Pool], nodes: Mapping[str, int] = NO_MORE, linked: Collection[str] = ()
+) -> tuple[Seat, ...]:
+    """Replicas on as many hosts as the solver counted, those of a pool on as many different ones as that allows.
 
-    Other sizes come last, on hosts of their own, as the solver counted them. On types for which `nodes` says how many
-    hosts there are, each goes where the fewest of its pool stand.
+    nodes: how many hosts of a type there are, where more were bought than the replicas need, to stand apart. linked:
+    pools with an edge; on other types they stay close together instead, because caches move between all replicas.
+
+    Sizes that divide each other are seated larger before smaller, so that any host with room will do; other sizes have
+    hosts of their own. Replicas of several hosts come first, each tensor-parallel group inside one scale-up domain.
     """
-    free = {f"{site.name}/{i}": site.per_node for site in setting.sites.values() for i in range(site.entry.count)}
-    odd: dict[str, int] = {}
+    listed = sorted(pools, key=lambda p: (_is_odd(p.parallelism.gpus), -p.parallelism.gpus))
     found: list[Seat] = []
-    for pool in sorted(pools, key=lambda p: (_is_odd(p.parallelism.gpus), -p.parallelism.gpus)):
-        for replica in range(pool.replicas):
-            site = setting.sites[pool.node]
-            hosts = [f"{site.name}/{i}" for i in range(nodes.get(site.name, site.entry.count))]
-            if site.name in nodes:
-                hosts.sort(key=lambda host: sum(seat.pool == pool.name and seat.spans[0][0] == host for seat in found))
-            found.append(Seat(pool.name, replica, _sit(site, hosts, pool.parallelism.gpus, free, odd)))
-    return tuple(found)
+    for site in setting.sites.values():
+        close = () if site.name in nodes else linked
+        floor = _Floor(site, nodes.get(site.name), close)
+        found += floor.seat([pool for pool in listed if pool.node == site.name])
+    order = {pool.name: i for i, pool in enumerate(listed)}
+    return tuple(sorted(found, key=lambda seat: (order[seat.pool], seat.replica)))
 
 
 def crowding(seated: Iterable[Seat]) -> dict[str, int]:
@@ -131,22 +135,71 @@ def _is_odd(gpus: int) -> bool:
     return gpus & (gpus - 1) != 0
 
 
-def _sit(
-    site: Site, hosts: list[str], gpus: int, free: dict[str, int], odd: dict[str, int]
-) -> tuple[tuple[str, int, int], ...]:
-    """Accelerators for one replica; `odd` remembers which hosts belong to a size that shares with no other."""
-    if gpus > site.per_node:
-        empty = [h for h in hosts if free[h] == site.per_node][: gpus // site.per_node]
-        free.update(dict.fromkeys(empty, 0))
-        return tuple((host, 0, site.per_node) for host in empty)
-    if _is_odd(gpus):
-        host = next(h for h in hosts if free[h] >= gpus and odd.get(h, gpus if free[h] == site.per_node else 0) == gpus)
-        odd[host] = gpus
-    else:
-        host = next(h for h in hosts if free[h] >= gpus)
-    first = site.per_node - free[host]
-    free[host] -= gpus
-    return ((host, first, gpus),)
+class _Floor:
+    """The hosts of one node type while they fill up: accelerators free on each."""
+
+    def __init__(self, site: Site, bought: int | None, linked: Collection[str]):
+        self.site, self.bought, self.linked = site, bought, linked
+        self.free = [site.per_node] * (site.entry.count if bought is None else bought)
+
+    def seat(self, pools: Sequence[Pool]) -> Iterator[Seat]:
+        for pool in (p for p in pools if p.parallelism.gpus > self.site.per_node):
+            yield from (Seat(pool.name, replica, self._span(pool)) for replica in range(pool.replicas))
+        small = [p for p in pools if p.parallelism.gpus <= self.site.per_node]
+        kinds = [list(k) for _, k in groupby(small, lambda p: p.parallelism.gpus if _is_odd(p.parallelism.gpus) else 0)]
+        for i, sharing in enumerate(kinds):
+            later = whole_nodes(self.site, [pool for kind in kinds[i + 1 :] for pool in kind])
+            yield from self._spread(sharing, later)
+
+    def _span(self, pool: Pool) -> tuple[tuple[str, int, int], ...]:
+        """Whole hosts, group by group; a group takes the first domain that holds it, else what is left."""
+        each = max(1, pool.parallelism.tp // self.site.per_node)
+        hosts: list[int] = []
+        for _ in range(pool.parallelism.gpus // self.site.per_node // each):
+            hosts += self._group(each)
+        return tuple((f"{self.site.name}/{host}", 0, self.site.per_node) for host in sorted(hosts))
+
+    def _group(self, hosts: int) -> list[int]:
+        joined = hosts_per_domain(self.site)
+        empty = [host for host, free in enumerate(self.free) if free == self.site.per_node]
+        whole = (list(group) for _, group in groupby(empty, key=lambda host: host // joined))
+        taken = next((group[:hosts] for group in whole if len(group) >= hosts), empty[:hosts])
+        for host in taken:
+            self.free[host] = 0
+        return taken
+
+    def _spread(self, pools: Sequence[Pool], later: int) -> Iterator[Seat]:
+        """Replicas that share hosts: each on the host with fewest of its pool (unless linked), of these the fullest."""
+        empty = [h for h, free in enumerate(self.free) if free == self.site.per_node]
+        hosts = empty[: whole_nodes(self.site, pools) if self.bought is None else len(empty) - later]
+        for pool in pools:
+            gpus, apart = pool.parallelism.gpus, int(pool.name not in self.linked)
+            waiting = [(0, self.free[host], host) for host in hosts if self.free[host] >= gpus]
+            heapify(waiting)
+            for replica in range(pool.replicas):
+                held, free, host = heappop(waiting)
+                yield Seat(pool.name, replica, ((f"{self.site.name}/{host}", self.site.per_node - free, gpus),))
+                self.free[host] = free - gpus
+                if self.free[host] >= gpus:
+                    heappush(waiting, (held + apart, self.free[host], host))
+
+
+def hosts_per_domain(site: Site) -> int:
+    """Neighbouring hosts that one scale-up link joins."""
+    return max(1, site.node.scaleup_domain // site.per_node)
+
+
+def crossing(setting: Setting, pool: Pool, seat: Seat) -> bool:
+    """Whether a tensor-parallel group of a seated replica has accelerators in two scale-up domains."""
+    site = setting.sites[pool.node]
+    domains = [domain_of(site, host) for host, _, count in seat.spans for _ in range(count)]
+    groups = (domains[i : i + pool.parallelism.tp] for i in range(0, len(domains), pool.parallelism.tp))
+    return any(len(set(group)) > 1 for group in groups)
+
+
+def domain_of(site: Site, host: str) -> int:
+    """Number of the scale-up domain of a host."""
+    return int(host.rpartition("/")[2]) // hosts_per_domain(site)
 
 
 def whole_nodes(site: Site, pools: Iterable[Pool]) -> int:
@@ -166,7 +219,7 @@ def whole_nodes(site: Site, pools: Iterable[Pool]) -> int:
 
 
 def path_link(graph: nx.Graph[str], source: str, target: str) -> Link:
-    """Bottleneck bandwidth and summed latency of the widest path between two hosts; in one host its scale-up link."""
+    """The widest path between two hosts, of these the quickest; in one host its scale-up link."""
     import networkx as nx
 
     if source == target:
@@ -174,51 +227,44 @@ def path_link(graph: nx.Graph[str], source: str, target: str) -> Link:
         return Link(edges[0]["bandwidth"], edges[0]["latency"])
     widest = nx.maximum_spanning_tree(graph, weight="bandwidth")
     path = nx.shortest_path(widest, source, target)
-    edges = [widest.edges[a, b] for a, b in zip(path, path[1:], strict=False)]
-    return Link(min(e["bandwidth"] for e in edges), sum(e["latency"] for e in edges))
+    least = min(widest.edges[ends]["bandwidth"] for ends in zip(path, path[1:], strict=False))
+    wide = nx.subgraph_view(graph, filter_edge=lambda a, b: graph.edges[a, b]["bandwidth"] >= least)
+    return Link(least, float(nx.shortest_path_length(wide, source, target, weight="latency")))
 
 
 def pair_bandwidth(setting: Setting, graph: nx.Graph[str], seated: Iterable[Seat], source: Pool, target: Pool) -> Link:
-    """What any replica of `source` can send to any of `target`: the worst pair, over all lanes of the smaller one."""
+    """What any replica of `source` can send to any of `target`: the worst pair, over all lanes of the smaller one.
+
+    Hosts of one type are alike, so a pair of each kind stands for all: on one host, in one domain, across the fabric.
+    """
+    sites = setting.sites[source.node], setting.sites[target.node]
     listed = list(seated)
-    hosts = {
-        pool.name: {span[0] for seat in listed if seat.pool == pool.name for span in seat.spans}
-        for pool in (source, target)
-    }
-    links = [path_link(graph, a, b) for a in sorted(hosts[source.name]) for b in sorted(hosts[target.name])]
+    hosts = [sorted({s[0] for seat in listed if seat.pool == p.name for s in seat.spans}) for p in (source, target)]
+    links = [path_link(graph, a, b) for a, b in _kinds_of_pairs(sites, hosts[0], hosts[1])]
     lanes = min(source.parallelism.gpus, target.parallelism.gpus)
     slowest = min(links, key=lambda link: link.bandwidth_bytes_per_s)
     return Link(slowest.bandwidth_bytes_per_s * lanes, max(link.latency_s for link in links))
 
 
-def placement(setting: Setting, deployment: Deployment) -> dict[str, Any]:
-    """The plan's placement: per host its replicas as `pool.replica: first-last`, and accelerators without one."""
-    hosts: dict[str, dict[str, str]] = {}
-    for seat in seats(setting, deployment.pools, deployment.nodes):
-        for host, first, count in seat.spans:
-            hosts.setdefault(host, {})[f"{seat.pool}.{seat.replica}"] = (
-                f"{first}-{first + count - 1}" if count > 1 else f"{first}"
-            )
-    return {
-        "hosts": {host: hosts[host] for host in sorted(hosts, key=_host_order)},
-        "idle_accelerators": _idle(setting, deployment, hosts),
-    }
-
-
-def _host_order(host: str) -> tuple[str, int]:
-    name, _, number = host.rpartition("/")
-    return name, int(number)
-
-
-def _idle(setting: Setting, deployment: Deployment, hosts: Mapping[str, Any]) -> dict[str, int]:
-    """Paid accelerators without a replica, by node type."""
-    idle = {}
-    for site in setting.sites.values():
-        paid = sum(site.per_node for host in hosts if host.rpartition("/")[0] == site.name)
-        used = sum(pool.gpus for pool in deployment.pools if pool.node == site.name)
-        if paid > used:
-            idle[site.name] = paid - used
-    return idle
+def _kinds_of_pairs(sites: tuple[Site, Site], a: Sequence[str], b: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """One pair of hosts of every kind that there is between two sets of them."""
+    if sites[0].name != sites[1].name:
+        return [(a[0], b[0])]
+    by_domain: dict[int, list[str]] = {}
+    for host in b:
+        by_domain.setdefault(domain_of(sites[1], host), []).append(host)
+    found: dict[str, tuple[str, str]] = {}
+    others = list(by_domain)[:2]
+    for host in a:
+        mine = domain_of(sites[0], host)
+        near = by_domain.get(mine, [])
+        if host in near:
+            found.setdefault("host", (host, host))
+        if other := next((h for h in near[:2] if h != host), None):
+            found.setdefault("domain", (host, other))
+        if (far := next((d for d in others if d != mine), None)) is not None:
+            found.setdefault("fabric", (host, by_domain[far][0]))
+    return found.values()
 
 
 def home_link(site: Site) -> Link:

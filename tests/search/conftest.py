@@ -87,7 +87,8 @@ SCENARIO: dict[str, Any] = {
 
 
 def setting_of(scenario: Scenario) -> Setting:
-    hardware = {"fast": Hardware(FAST, node("Fast", 8), UP, OUT), "old": Hardware(OLD, node("Old", 4), UP, OUT)}
+    fast = Hardware(FAST, node("Fast", 8), UP, OUT)
+    hardware = {"fast": fast, "other": fast, "old": Hardware(OLD, node("Old", 4), UP, OUT)}
     entries: dict[str, NodeType] = {entry.name: entry for entry in scenario.fleet.nodes}
     models = {key: MOE if served.model == "moe" else DENSE for key, served in scenario.models.items()}
     groups = loads(scenario, Path(), {})
