@@ -103,8 +103,9 @@ def _plans(evidence: Evidence, target: Target) -> Reached:
 
 
 def _answered(evidence: Evidence) -> Reached:
-    """Of the rows whose model and GPU are known and that can be read; every row of the table did run."""
-    asked = [line for line in evidence.predictions if line["status"] in ("ok", "infeasible")]
+    """Of the rows that can be read and whose model and GPU are known; every row of the table did run."""
+    strangers = ("unknown model", "unknown accelerator")
+    asked = [a for a in evidence.predictions if a["status"] != "error" and not a["reason"].startswith(strangers)]
     answered = sum(line["status"] == "ok" for line in asked)
     return Reached(100 * answered / len(asked) if asked else None, len(asked))
 

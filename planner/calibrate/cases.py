@@ -14,7 +14,7 @@ from planner.calibrate.rows import Plan, Row
 from planner.calibrate.speculation import Draft, draft_of
 from planner.calibrate.versions import Version, version_of
 from planner.catalog import Catalog
-from planner.errors import BadInput
+from planner.errors import BadInput, did_you_mean
 from planner.spec.deployment import Parallelism, Pool
 from planner.spec.engine import EngineProfile, narrowest_profile
 from planner.spec.hardware import Accelerator, Node
@@ -25,7 +25,12 @@ from planner.spec.precision import Dtype, KvDtype
 NEAREST_ENGINE = {
     "atom": "sglang", "llmboost": "vllm", "tgi": "vllm", "lmdeploy": "vllm", "deepspeed-mii": "vllm",
     "deepspeed": "vllm", "neuronx": "vllm", "optimum-habana": "vllm", "sambaflow": "vllm", "llamacpp": "vllm",
-    "tensorrt-llm": "trtllm", "trt-llm": "trtllm", "dynamo": "vllm", "mlx": "llamacpp", "ollama": "llamacpp",
+    "tensorrt-llm": "trtllm", "trt-llm": "trtllm", "tensorrt": "trtllm", "nim": "trtllm", "triton": "trtllm",
+    "fastertransformer": "trtllm", "dynamo": "vllm", "mlx": "llamacpp", "ollama": "llamacpp", "exllamav2": "llamacpp",
+    "mlc-llm": "vllm", "mlc": "vllm", "turbomind": "lmdeploy", "vllm-ascend": "vllm", "mindie": "vllm",
+    "ipex-llm": "vllm", "openvino": "llamacpp", "max": "vllm", "jetstream": "vllm", "lightllm": "vllm",
+    "friendli": "vllm",
+    "transformers": "deepspeed", "hf": "deepspeed", "text-generation-inference": "tgi", "aphrodite": "vllm",
 }  # fmt: skip
 FALLBACK_ENGINE = "vllm"
 
@@ -87,8 +92,11 @@ def case_of(row: Row, catalog: Catalog) -> Case:
 def profile_of(
     engine: str, version: Version | None, profiles: tuple[EngineProfile, ...]
 ) -> tuple[EngineProfile, tuple[str, ...]]:
-    """Profile of an engine version; the nearest version or engine with a doubt when none covers it."""
-    name = engine if any(p.engine == engine for p in profiles) else NEAREST_ENGINE.get(engine, FALLBACK_ENGINE)
+    """Profile of an engine version; the nearest version, or a relative of the engine, with a doubt when none covers it.
+
+    Refusal for an engine that nobody has heard of.
+    """
+    name = _engine(engine, sorted({p.engine for p in profiles}))
     doubts = () if name == engine else (f"no profile of engine {engine or '(not stated)'}: {name} stands in",)
     own = [p for p in profiles if p.engine == name]
     if version is None or name != engine:
@@ -98,6 +106,16 @@ def profile_of(
     if covering:
         return narrowest_profile(covering), doubts
     return min(own, key=lambda p: _distance(p, version)), (*doubts, f"{name} {text} is outside every profile")
+
+
+def _engine(engine: str, known: list[str]) -> str:
+    """The engine whose profile answers: itself, its nearest relative, or the commonest where none is stated."""
+    if engine in known:
+        return engine
+    if engine and engine not in NEAREST_ENGINE:
+        hint = did_you_mean(engine, sorted({*known, *NEAREST_ENGINE})) or f"known: {', '.join(known)}"
+        raise Refusal("unsupported", f"unknown engine {engine!r} - {hint}")
+    return NEAREST_ENGINE.get(engine, FALLBACK_ENGINE)
 
 
 def _distance(profile: EngineProfile, version: Version) -> float:

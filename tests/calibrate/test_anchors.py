@@ -155,7 +155,7 @@ def test_contradictions_name_both_points(point: Make) -> None:
         ({"weight_dtype": "fp9"}, "weight format 'fp9' is not known"),
         ({"tp": "two"}, "tp: 'two' is not a number"),
         ({"spec_decode": "mtp"}, "spec_decode 'mtp': corrections are for plain decoding"),
-        ({"engine": "tgi2"}, "engine: no profile of 'tgi2'"),
+        ({"engine": "tgi2"}, "unknown engine 'tgi2' - did you mean 'tgi'"),
         ({"load_value": "1e9"}, "load_value: 1e\\+09 is more than any measured run had"),
         ({"model": "llama-3.1-405b"}, "llama-3.1-405b bf16 at tp1 needs 8\\d\\d GB of weights"),
     ],

@@ -31,7 +31,8 @@ ROWS = {
         "mode": "disagg", "tp": "", "num_gpus": "3", "prefill_workers": "1", "prefill_tp": "1", "prefill_dp": "1",
         "decode_workers": "2", "decode_tp": "1", "decode_dp": "1",
     },
-    "new-engine": H100 | {"engine": "nobody-knows", "engine_version": "9.9"},
+    "near-engine": H100 | {"engine": "mlc-llm", "engine_version": "9.9"},
+    "no-engine": H100 | {"engine": "vlm"},
     "new-gpu": H100 | {"gpu": "GH200"},
     "no-gpu": H100 | {"gpu": "H100-SXM9"},
     "no-format": H100 | {"weight_dtype": "fp3"},
@@ -67,6 +68,7 @@ def test_every_row_is_answered(table: Path, tmp_path: Path) -> None:
     assert list(found) == list(ROWS)
     refused = {name: line["status"] for name, line in found.items() if line["status"] != "ok"}
     assert refused == {
+        "no-engine": "unsupported",
         "no-gpu": "unsupported",
         "no-format": "unsupported",
         "too-large": "infeasible",
@@ -75,8 +77,9 @@ def test_every_row_is_answered(table: Path, tmp_path: Path) -> None:
     assert "did you mean" in found["no-gpu"]["reason"]
     assert "GB" in found["too-large"]["reason"]
     assert found["garbled"]["reason"].startswith("tp:")
-    assert "stands in" in found["new-engine"]["source"]
-    assert report.statuses["ok"] == len(ROWS) - 4
+    assert "stands in" in found["near-engine"]["source"]
+    assert found["no-engine"]["reason"] == "unknown engine 'vlm' - did you mean 'vllm'?"
+    assert report.statuses["ok"] == len(ROWS) - 5
     assert {s.metric for s in report.scores} == {"out_tok_s"}
 
 
