@@ -64,7 +64,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
     replica = replica_records(pool)
     edge = edge_records(deployment)
     request = request_records(deployment, requests, seed)
-    assign_edges(request, pool, edge)
+    assign_edges(request, pool, edge, splits(deployment))
     task, successor = task_records(requests.tasks, deployment, request, edge)
     refused = ~admissible(request, pool, edge, kinds)
     request["state"][refused if requests.tasks is None else whole_jobs(refused, requests.tasks)] = REJECTED
@@ -251,10 +251,15 @@ def split(n: int, shares: Sequence[float]) -> NDArray[np.int64]:
     return np.minimum(np.searchsorted(ends, points, side="right"), len(shares) - 1)
 
 
-def assign_edges(request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any]) -> None:
+def splits(deployment: Deployment) -> list[int]:
+    """Numbers of the pools that prefill what others decode."""
+    return [k for k, one in enumerate(deployment.pools) if "prefill" in one.phases and "decode" not in one.phases]
+
+
+def assign_edges(request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any], prefill_only: Sequence[int]) -> None:
     """The edge of each request that is prefilled where nothing decodes: in proportion to the targets' replicas."""
     request["edge"] = NOBODY
-    for p in np.flatnonzero((pool["decodes"] == 0) & (pool["servers"] == 0)):
+    for p in prefill_only:
         edges = np.flatnonzero((edge["source"] == p) & (pool["decodes"][edge["target"]] == 1))
         mine = np.flatnonzero(request["pool"] == p)
         if len(edges) and len(mine):
