@@ -15,6 +15,7 @@ from typing import Self
 from planner.catalog import Catalog, ResolvedScenario
 from planner.errors import BadInput, ForeignJournal, Problem, Where, raise_all
 from planner.search import journal as journals
+from planner.search.demand import require_plain
 from planner.search.evaluate import Family, Progress, evaluate_families, families_of
 from planner.search.plan import owner_of
 from planner.search.predict import setting_of
@@ -68,6 +69,7 @@ def evaluate_shard(
     seed: int | None = None,
 ) -> Part:
     """Simulate a shard's candidates into its journal; arguments as for `plan`, and so are the errors."""
+    require_plain(scenario)
     setting = setting_of(scenario, catalog, folder, seed)
     families = families_of(setting, admit(enumerate_pools(setting), setting))
     mine = shard.of(families)
