@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.sim.metrics import LEVELS, saturated, summarise
+from planner.sim.metrics import LEVELS, meets, saturated, summarise
 from planner.sim.simulate import Run, simulate
 from planner.sim.state import RULE
 from planner.spec.deployment import Deployment
 from planner.spec.requests import Requests
 from planner.spec.slo import METRICS, Slo
 from planner.spec.step import Replica
+from planner.units import render
 
 REACH = 2.0**40
 """Rates this many times above or below the first guess are not looked for."""
+BATCHES, STUDENT_T = 20, 1.729
+"""Batches of a run for an error bar, and the 95 % quantile of Student's t with 19 degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,30 @@ class Capacity:
     breaks: float
     probes: int
     run: Run | None
+
+    @property
+    def bracket(self) -> float:
+        """Relative width of what the search leaves open; inf when nothing broke."""
+        return self.breaks / self.holds - 1 if self.holds else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How surely a promise holds: share of requests within the limit, its 90 % half-width, and the share it needs.
+
+    The half-width is from means of consecutive batches, because neighbours wait together; nan with few requests.
+    """
+
+    class_name: str
+    metric: str
+    kept: float
+    error: float
+    needed: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether another draw of the traffic would say the same, nine times in ten."""
+        return self.kept - self.error > self.needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +95,30 @@ def holds(run: Run, slos: Mapping[str, Slo]) -> bool:
     if run.stopped or saturated(run):
         return False
     return all(found.met for found in summarise(run, slos).values())
+
+
+def margins(run: Run, slos: Mapping[str, Slo]) -> tuple[Margin, ...]:
+    """Each promise on a quantile, and each attainment, as the share of requests that keep it in a run.
+
+    At the border of a capacity the share is just what is needed; its error says how far the border itself may move.
+    """
+    found = []
+    for number, name in enumerate(run.class_names):
+        counted, slo = run.measured & (run.class_index == number), slos.get(name, Slo())
+        for metric, statistic, limit_s in slo.targets:
+            if metric != "itl" and statistic in LEVELS:
+                one = Slo.model_validate({metric: render(limit_s, "time")})
+                found.append(_margin(name, f"{metric} {statistic}", meets(run, one)[counted], LEVELS[statistic]))
+        if slo.per_request:
+            found.append(_margin(name, "attainment", meets(run, slo)[counted], slo.attainment))
+    return tuple(found)
+
+
+def _margin(name: str, metric: str, kept: NDArray[np.bool_], needed: float) -> Margin:
+    if len(kept) < 10 * BATCHES:
+        return Margin(name, metric, float(kept.mean()) if len(kept) else 0.0, math.nan, needed)
+    means = kept[: len(kept) // BATCHES * BATCHES].reshape(BATCHES, -1).mean(axis=1)
+    return Margin(name, metric, float(kept.mean()), float(STUDENT_T * means.std(ddof=1) / math.sqrt(BATCHES)), needed)
 
 
 def max_rate(probe: Probe, *, guess: float = 1.0, tolerance: float = 0.01, limit: float = math.inf) -> Capacity:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.sim.capacity import Probe, border, breaking_points, holds, max_concurrency, max_rate
+from planner.sim.capacity import STUDENT_T, Probe, border, breaking_points, holds, margins, max_concurrency, max_rate
+from planner.sim.metrics import ttft_s
 from planner.sim.simulate import simulate
 from planner.spec.slo import Slo
 
@@ -41,6 +42,39 @@ def test_the_border_lies_where_the_slo_breaks(world: Any, limits: dict[str, Any]
     assert p.at_rate(found.breaks) is None
     assert max_rate(p, guess=5.0, tolerance=0.02).holds == found.holds
     assert max_rate(p, guess=70.0, tolerance=0.02).holds == pytest.approx(found.holds, rel=0.06)
+
+
+def test_the_answer_says_how_sure_it_is(world: Any) -> None:
+    """At the border the share is what is needed, within its error; far below it the promise is sure."""
+    p = probe(world, n=3000, ttft={"p90": "100 ms"})
+    found = max_rate(p, guess=5.0)
+    assert found.run is not None
+    assert found.bracket == pytest.approx(found.breaks / found.holds - 1)
+    assert found.bracket <= 0.01
+    (border_margin,) = margins(found.run, p.slos)
+    assert border_margin.needed == 0.9
+    assert border_margin.kept == pytest.approx(0.9, abs=2 * border_margin.error)
+    assert 0 < border_margin.error < 0.1
+    assert not border_margin.sure
+    easy = p.at_rate(found.holds / 3)
+    assert easy is not None
+    assert margins(easy, p.slos)[0].sure
+
+
+def test_the_error_of_a_share_covers_other_draws(world: Any) -> None:
+    """Shares of independent draws at one rate differ from each other as the error of each says."""
+    shares, errors, limit_s = [], [], 0.0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        requests = world.some_requests(
+            np.cumsum(random.exponential(1 / 15, 2000)), random.integers(1, 900, 2000), random.integers(1, 200, 2000)
+        )
+        run = simulate(world.one_pool(), {"all": world.a_replica(max_seqs=32)}, requests)
+        limit_s = limit_s or float(np.quantile(ttft_s(run), 0.9))
+        (margin,) = margins(run, {"chat": Slo.model_validate({"ttft": {"p90": f"{limit_s!r} s"}})})
+        shares.append(margin.kept)
+        errors.append(margin.error / STUDENT_T)
+    assert 0.4 < np.std(shares, ddof=1) / np.mean(errors) < 2.0
 
 
 def test_impossible_and_boundless(world: Any) -> None:
