@@ -23,7 +23,7 @@ WAVES = 10
 SIMULATED_WAVES, SIMULATED_REQUESTS = 4, 600
 # Open loops and jobs whose length is not published are taken as long ones, of which the middle is what counts.
 OPEN_LOOP_S, OPEN_LOOP_REQUESTS, OFFLINE_REQUESTS, MOST_REQUESTS = 200.0, 1500, 1000, 6000
-OFFLINE_REQUESTS_PER_GPU = 1000
+OFFLINE_REQUESTS_PER_GPU = 3000  # MLPerf: 24,576 samples on 8 accelerators
 
 # Mean prompt tokens of data sets whose runs do not publish them.
 # OpenOrca: 294 Llama tokens (MLPerf Inference v4.0 description of llama2-70b); the mix with GSM8K and MBXP is of the
@@ -92,7 +92,7 @@ def client_of(row: Row) -> Client:
         output_mean=row.output_mean or UNKNOWN_OUTPUT, input_shape=shape,
         output_shape="nearly_fixed" if shape == "fixed" and row.load_kind == "concurrency" else shape,
         fixed_spread=FIXED_SPREAD.get(row.engine, OTHER_SPREAD),
-        steady=measured_gaps or dataset.startswith("ml.energy") or (row.load_kind == "rate" and not row.requests),
+        steady=measured_gaps or dataset.startswith("ml.energy") or (_unending(row) and not row.requests),
         gaps_as_tpot=measured_gaps, host_step_s=SHARED_HOST_STEP_S if measured_gaps else 0.0,
         host_seq_s=SHARED_HOST_SEQ_S if measured_gaps else 0.0,
         cold_start_s=COLD_START_S.get(row.engine, 0.0) if row.load_kind == "concurrency" and concurrency > 1 else 0.0,
@@ -170,6 +170,11 @@ def _shape(row: Row) -> str:
     if row.length_dist == "dataset" and row.dataset.lower() == "random":
         return "uniform_0_2"
     return row.length_dist or "fixed"
+
+
+def _unending(row: Row) -> bool:
+    """Loads that go on for as long as one likes; without a published length they are taken as long ones."""
+    return row.load_kind in ("rate", "offline")
 
 
 def _count(row: Row) -> int:

@@ -232,7 +232,7 @@ def _requests_per_s(case: Case, run: Run, sample: Sample, done: NDArray[np.bool_
 
 def _steady_rate(run: Run, sample: Sample) -> float:
     """Completions per second from after the opening burst and the start-up until the last request starts."""
-    stop = run.arrival_s[run.started].max()
+    stop = run.admitted_s[np.isfinite(run.finish_s)].max()
     start = max(np.sort(run.finish_s)[min(sample.first, len(run) - 1)], STEADY_DISCARD * stop)
     inside = int(((run.finish_s > start) & (run.finish_s <= stop)).sum())
     return inside / float(stop - start) if inside > 1 else float(np.isfinite(run.finish_s).sum()) / run.end_s
