@@ -42,8 +42,7 @@ def collective(cut: Cut, kind: Kind, payload: Floats, gpus: int, count: float) -
     """One collective over `gpus` neighbouring ranks, or nothing when there is nobody to talk to."""
     if gpus <= 1:
         return []
-    domain = max(1, cut.hardware.node.scaleup_domain)
-    inside = min(gpus, domain)
+    inside = min(gpus, cut.hardware.domain)
     return [Collective(kind, payload, inside, ceil(gpus / inside), count)]
 
 
@@ -78,7 +77,7 @@ def expert_exchange(cut: Cut, rows: Floats, all_rows: Floats, top_k: int, count:
 def context_link(cut: Cut) -> float:
     """Bytes/s of an accelerator towards the ranks that share its sequences."""
     ranks = cut.degrees.tp * cut.degrees.cp
-    return cut.hardware.link if ranks <= max(1, cut.hardware.node.scaleup_domain) else cut.hardware.nic
+    return cut.hardware.link if ranks <= cut.hardware.domain else cut.hardware.outside(ranks)
 
 
 def gathered_prompt(cut: Cut, rows: Floats, elements: float, count: float) -> list[Collective]:
@@ -104,5 +103,5 @@ def _over_context(cut: Cut, kind: Kind, payload: Floats, cp: int, count: float) 
     """A collective over cp ranks, which stand tp ranks apart."""
     if cp <= 1:
         return []
-    inside = max(1, min(cp, cut.hardware.node.scaleup_domain // cut.degrees.tp))
+    inside = max(1, min(cp, cut.hardware.domain // cut.degrees.tp))
     return [Collective(kind, payload, inside, ceil(cp / inside), count)]

@@ -24,6 +24,9 @@ _RATES: dict[str, tuple[str, ...]] = {
 # Bytes of one activation element by the rate its product runs at; an fp4 element carries its block scale.
 ACTIVATION_BYTES = {"fp4": 0.5625, "fp8": 1.0, "int8": 1.0, "bf16": 2.0, "fp16": 2.0, "tf32": 4.0, "fp32": 4.0}
 
+# Pairs under an NVLink bridge meet the other pairs over PCIe: measured over peak of pcie5-p2p, 25 of 64 GB/s.
+PCIE_BETWEEN_BRIDGES = 0.4
+
 
 class Shelf(Protocol):
     """The part of a catalog that is asked here."""
@@ -64,6 +67,17 @@ class Hardware:
         """Scale-up peak per accelerator, one way, bytes/s; PCIe where there is no other link."""
         stated = self.accelerator.scaleup_bandwidth_bytes_per_s or self.accelerator.pcie_bandwidth_bytes_per_s
         return stated or (self.scaleup.peak_bandwidth_bytes_per_s if self.scaleup else 0.0) or 16e9
+
+    @property
+    def domain(self) -> int:
+        """Accelerators that reach each other without the network: the links between them, else the PCIe tree."""
+        return self.node.accelerators if self.node.scaleup_domain <= 1 else self.node.scaleup_domain
+
+    def outside(self, ranks: int) -> float:
+        """Peak of one accelerator towards others outside its domain, bytes/s: the host's PCIe, or the network."""
+        if ranks > self.node.accelerators:
+            return self.nic
+        return max(self.nic, PCIE_BETWEEN_BRIDGES * self.accelerator.pcie_bandwidth_bytes_per_s)
 
     @property
     def nic(self) -> float:

@@ -122,3 +122,22 @@ def test_dispatch_to_experts_follows_measured_kernels(catalog: Catalog, bare: En
     for element_bytes, micros in ((1.0, 39.8), (2.0, 72.4)):
         op = Collective("all_to_all", np.array([128 * 8 * 7168 * element_bytes]), 8, 1)
         assert price.collective(op)[0] * 1e6 == pytest.approx(micros, rel=0.4)
+
+
+def test_boards_in_one_server_without_links_meet_over_pcie(catalog: Catalog, pool_of: PoolOf) -> None:
+    """Not over the network, which is several times slower and shared; only beyond the server does it come in."""
+    pool = pool_of("llama-3.1-8b", node="l40s-8", accelerator="l40s", tp=8)
+    hardware = hardware_of(catalog, pool)
+    (message,) = collective(cut_of(catalog.model(pool.model), pool, hardware), "all_reduce", np.array([64e6]), 8, 1.0)
+    assert (message.inside, message.across) == (8, 1)
+    analytic = ESTIMATORS.get("analytic")(hardware, catalog.engine("vllm"))
+    assert analytic.collective(message)[0] < 0.5 * message.traffic(8)[0] / hardware.nic
+    assert hardware.outside(16) == hardware.nic
+
+
+def test_pairs_under_a_bridge_meet_the_others_over_pcie(catalog: Catalog, pool_of: PoolOf) -> None:
+    pool = pool_of("llama-3.1-8b", node="h100-pcie-4", accelerator="h100-pcie-80gb", tp=4)
+    hardware = hardware_of(catalog, pool)
+    (message,) = collective(cut_of(catalog.model(pool.model), pool, hardware), "all_reduce", np.array([64e6]), 4, 1.0)
+    assert (message.inside, message.across) == (2, 2)
+    assert hardware.outside(4) > hardware.nic

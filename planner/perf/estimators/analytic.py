@@ -68,7 +68,7 @@ class Analytic(Plain):
         """
         latency, moving = self._latency_s(op), op.traffic(op.inside) / self._bus()
         if op.across > 1:
-            moving = np.maximum(moving, self._outside_bytes(op) / (NIC_SHARE * self.hardware.nic))
+            moving = np.maximum(moving, self._outside_bytes(op) / (NIC_SHARE * self.hardware.outside(op.gpus)))
         return np.maximum(self.bound.collective(op), latency + moving)
 
     def _latency_s(self, op: Collective) -> float:

@@ -48,4 +48,4 @@ class Roofline(Plain):
         share = 0.5 if op.kind == "all_reduce" else 1.0
         if op.across == 1:
             return share * inside
-        return share * np.maximum(inside, op.traffic(op.across) / op.inside / self.hardware.nic)
+        return share * np.maximum(inside, op.traffic(op.across) / op.inside / self.hardware.outside(op.gpus))
