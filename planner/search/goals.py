@@ -28,7 +28,12 @@ class Goal:
 
 
 def usd(counts: Counts) -> Goal:
-    """Nodes, and for owned ones the electricity of what they do."""
+    """Nodes, and for owned ones the electricity of what they do.
+
+    It also stands for dollars per token. While the demand is fixed so are the tokens served, and a quotient by a
+    constant is least where its numerator is; after a goal of goodput they are fixed at the most that can be served.
+    Only before such a goal the two differ: then the cheapest plan for the demand comes first, not the best quotient.
+    """
     inventory = counts.problem.inventory
     nodes = ((counts.m[item.node], up(Fraction(item.usd_per_hour) * UNIT)) for item in inventory)
     electricity = _power(counts, {item.node: item.usd_per_wh * UNIT for item in inventory})
