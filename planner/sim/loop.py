@@ -356,6 +356,8 @@ def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
         request.prefilled = 1
         if request.first_token_s == math.inf:
             request.first_token_s = now
+            if i >= s.clock[0].measured_from:
+                judge_start(s, request)
         else:
             gap_s = now - request.last_token_s
             record_gap(s, i, gap_s, gap_bin(gap_s))
@@ -385,18 +387,37 @@ def finish(s: State, r: int, i: int, now: float) -> None:
     ended(s, i, now)
 
 
+def judge_start(s: State, request: Any) -> None:
+    """Rules about first tokens alone are judged when those come, so that a run that breaks them ends sooner."""
+    for k in range(s.rule.shape[0]):
+        rule = s.rule[k]
+        late = starts_only(rule) and request.first_token_s - request.arrival_s > rule.ttft_s
+        if late and rule.class_index == request.class_index:
+            count_break(s, rule)
+
+
+def starts_only(rule: Any) -> bool:
+    """Whether a rule limits nothing but the time to the first token."""
+    return bool(rule.tpot_s == math.inf and rule.itl_s == math.inf and rule.e2e_s == math.inf)
+
+
+def count_break(s: State, rule: Any) -> None:
+    """Stop when a rule is broken more often than its statistic allows."""
+    rule.broken += 1
+    if rule.broken > rule.allowed:
+        s.clock[0].stopped = 1
+
+
 def judge(s: State, request: Any) -> None:
-    """Count the rules that a request broke; stop when one is broken more often than its statistic allows."""
+    """Count the rules that a finished request broke, but those about its first token alone."""
     wait = request.first_token_s - request.arrival_s
     whole = request.finish_s - request.arrival_s
     spread = (whole - wait) / (request.output - 1) if request.output > 1 else 0.0
     for k in range(s.rule.shape[0]):
         rule = s.rule[k]
         slow = wait > rule.ttft_s or whole > rule.e2e_s or spread > rule.tpot_s or request.largest_gap_s > rule.itl_s
-        if slow and rule.class_index == request.class_index:
-            rule.broken += 1
-            if rule.broken > rule.allowed:
-                s.clock[0].stopped = 1
+        if slow and rule.class_index == request.class_index and not starts_only(rule):
+            count_break(s, rule)
 
 
 def copied(s: State, source: int, now: float) -> None:

@@ -111,6 +111,8 @@ def test_a_hopeless_probe_stops_early(world: Any) -> None:
     run = simulate(p.deployment, p.replicas, requests, rules=rules)
     assert run.stopped
     assert np.isfinite(run.finish_s).sum() < 500
+    late = run.first_token_s - run.arrival_s > 0.05  # judged when the first token comes, not when the last does
+    assert late[np.isfinite(run.first_token_s)].sum() <= rules["allowed"][0] + 32
 
 
 def test_bisection_by_itself() -> None:
