@@ -109,6 +109,11 @@ def problems_of(deployment: Deployment, replicas: Mapping[str, Replica], request
     for name, replica in replicas.items():
         if replica.scheduler == "sarathi" and replica.stages > 1:
             found.append(Problem(f"pool {name}: scheduler sarathi runs one pipeline stage", hint="use vllm_v1"))
+        if replica.scheduler == "sarathi" and replica.by_priority:
+            found.append(Problem(f"pool {name}: scheduler sarathi knows no priorities", hint="use vllm_v1"))
+        if replica.scheduler != "prefill_first" and replica.swap_bytes_per_s > 0:
+            what = f"pool {name}: scheduler {replica.scheduler} does not swap"
+            found.append(Problem(what, hint="use prefill_first, or leave out swap_bytes_per_s"))
     computed = engine_rows(requests)
     if ((requests.input_tokens < 1) | (requests.output_tokens < 1))[computed].any():
         found.append(Problem("requests need at least 1 input and 1 output token"))
@@ -134,6 +139,10 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
         row["kv_blocks"], row["block_tokens"] = kind.kv_blocks, kind.block_tokens
         row["watermark_blocks"] = int(kind.watermark * kind.kv_blocks)
         row["whole_prompts"], row["mixed_chunks"] = kind.whole_prompts, kind.mixed_chunks
+        row["long_prompt_tokens"], row["by_priority"] = kind.long_prompt_tokens, kind.by_priority
+        if kind.swap_bytes_per_s > 0:
+            copied_s = kind.block_tokens * kind.kv_bytes_per_token / kind.swap_bytes_per_s
+            row["swap_block_s"] = kind.swap_dispatch_s + copied_s
         row["conservativeness"] = kind.conservativeness
         row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
         row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
@@ -226,6 +235,8 @@ def request_records(deployment: Deployment, requests: Requests, seed: int) -> ND
     request["arrival_s"], request["class_index"] = requests.arrival_s, requests.class_index
     request["input"], request["output"] = requests.input_tokens, requests.output_tokens
     request["prompt"] = requests.input_tokens
+    if requests.priorities:
+        request["priority"] = np.array(requests.priorities, np.int64)[requests.class_index]
     if requests.cached_tokens is not None:
         request["cached"] = request["done"] = requests.cached_tokens
     draws = np.random.Generator(np.random.PCG64(seed)).random((2, n))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.sim.state import NOBODY, RUNNING, WAITING, State, pop_front, push_back, push_front
+from planner.sim.state import NOBODY, RUNNING, WAITING, State, before, insert, pop_front, push_back, push_front
 
 
 def blocks_of(pool: Any, tokens: int) -> int:
@@ -77,17 +77,25 @@ def admit(s: State, r: int, tokens: int, now: float) -> int:
 
 
 def append_running(s: State, r: int, i: int) -> None:
-    """Request i runs on replica r from the next batch on."""
+    """Request i runs on replica r from the next batch on; the running list is in order of priority if the engine is."""
     replica = s.replica[r]
-    s.running[r, replica.running] = i
+    k = replica.running
+    if s.pool[replica.pool].by_priority:
+        while k > 0 and before(s, i, s.running[r, k - 1]):
+            s.running[r, k] = s.running[r, k - 1]
+            k -= 1
+    s.running[r, k] = i
     replica.running += 1
     s.request[i].state = RUNNING
 
 
 def preempt(s: State, r: int, i: int) -> None:
-    """Free request i for recomputation, at the head of the queue. The caller takes it out of the running list."""
+    """Free request i, to the head of the queue or its place by priority. The caller takes it off the running list."""
     release(s, r, i)
-    push_front(s, r, i)
+    if s.pool[s.replica[r].pool].by_priority:
+        insert(s, r, i)
+    else:
+        push_front(s, r, i)
 
 
 def retract(s: State, r: int, i: int) -> None:
@@ -97,12 +105,20 @@ def retract(s: State, r: int, i: int) -> None:
 
 
 def release(s: State, r: int, i: int) -> None:
-    """Take the blocks of request i: generated tokens become prompt, cached ones stay."""
+    """Take the blocks of request i, by copying them to host memory, or for recomputation.
+
+    Then its generated tokens become prompt, and cached ones stay.
+    """
     request, replica = s.request[i], s.replica[r]
-    if request.prefilled:
-        request.prompt = request.done
-    request.prefilled = 0
-    request.done = request.cached
+    swap_s = s.pool[replica.pool].swap_block_s
+    if swap_s > 0.0 and request.prefilled:
+        request.swapped = 1
+        replica.swap_s += request.blocks * swap_s
+    else:
+        if request.prefilled:
+            request.prompt = request.done
+        request.prefilled = 0
+        request.done = request.cached
     give_back(replica, request.blocks)
     request.blocks = 0
     request.preemptions += 1

@@ -23,6 +23,8 @@ from planner.sim.state import (
     REJECTED,
     RUNNING,
     State,
+    before,
+    insert,
     pop_front,
     push_back,
     tick,
@@ -107,11 +109,15 @@ def enter(s: State, i: int, now: float) -> None:
     s.request[i].replica = r
     s.request[i].first_replica = r
     replica.outstanding += 1
+    by_priority = s.pool[p].by_priority
     if s.pool[p].servers == 0:
-        if s.queue[r].length == 0:
+        if s.queue[r].length == 0 or (by_priority and before(s, i, s.queue[r].head)):
             cut(s, r, now)
         lag(s, r, i, now)
-    push_back(s, r, i)
+    if by_priority:
+        insert(s, r, i)
+    else:
+        push_back(s, r, i)
     replica.peak_waiting = max(replica.peak_waiting, s.queue[r].length)
     if s.pool[p].servers == 0:
         wake(s, r, now)
@@ -140,17 +146,18 @@ def launch(s: State, r: int, now: float) -> None:
     slot = (replica.oldest + replica.flights) % pool.stages
     flight = s.flight[r, slot]
     replica.preempted = replica.again = 0
+    replica.swap_s = 0.0
     flight.requests = form_batch(s, r, slot, now)
     if flight.requests == 0:
         return
     for k in range(flight.requests):
         s.request[s.batch[r, slot, k].request].in_flight = 1
     flight.start_s = now
-    flight.first_s = price(s, r, slot)
+    flight.first_s = price(s, r, slot) + replica.swap_s
     flight.slope_s = 0.0
     flight.steps = 1
     everybody_decodes = flight.decodes == replica.running and flight.chunks == 0
-    settled = replica.preempted == 0 and replica.again == 0
+    settled = replica.preempted == 0 and replica.again == 0 and replica.swap_s == 0.0
     if s.clock[0].skip and pool.stages == 1 and everybody_decodes and settled:
         steady(s, r, slot)
     flight.end_s = through_stages(s, r, after(flight, flight.steps))

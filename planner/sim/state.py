@@ -25,6 +25,7 @@ REQUEST = np.dtype(
         ("output", "i8"),
         ("cached", "i8"),  # prompt tokens that a prefix cache holds already
         ("class_index", "i8"),
+        ("priority", "i8"),  # lower goes first where the engine goes by priority
         ("pool", "i8"),  # the pool that prefills it, or that serves the task; NOBODY = a delay
         ("edge", "i8"),  # edge its KV cache takes, or NOBODY
         ("draw_a", "f8"),  # two uniform draws for random routers
@@ -39,6 +40,7 @@ REQUEST = np.dtype(
         ("prefilled", "i8"),
         ("blocks", "i8"),  # KV blocks held
         ("target_blocks", "i8"),  # blocks reserved at the far end of a transfer
+        ("swapped", "i8"),  # its KV cache waits in host memory
         ("in_flight", "i8"),  # part of a micro-batch that runs
         ("ready_step", "i8"),  # engine step from which it may be admitted
         # what happened
@@ -70,6 +72,7 @@ REPLICA = np.dtype(
         ("flights", "i8"),  # micro-batches that run
         ("oldest", "i8"),  # slot of the oldest of them
         ("preempted", "i8"),  # the scheduler preempted while it formed the newest batch
+        ("swap_s", "f8"),  # of copies to and from host memory before the newest batch
         ("again", "i8"),  # the next batch may differ although nobody comes or leaves
         ("full", "i8"),  # somebody found no place, and nobody is tried until one leaves (SGLang)
         ("seen_running", "i8"),  # length of the running list when the last batch was formed, and whether it had prompts
@@ -118,6 +121,9 @@ POOL = np.dtype(
         ("watermark_blocks", "i8"),
         ("hold", "i8"),  # blocks that a request takes as it enters
         ("whole_prompts", "i8"),  # prompts are not cut at the token budget
+        ("long_prompt_tokens", "i8"),  # most of one prompt in a step, 0 = no limit of its own
+        ("by_priority", "i8"),
+        ("swap_block_s", "f8"),  # of a copy of one block to or from host memory; 0 = recompute instead
         ("mixed_chunks", "i8"),  # SGLang's mixed chunks and conservativeness
         ("conservativeness", "f8"),
         ("stages", "i8"),
@@ -289,6 +295,28 @@ def push_front(s: State, q: int, i: int) -> None:
         queue.tail = i
     queue.head = i
     queue.length += 1
+
+
+def insert(s: State, q: int, i: int) -> None:
+    """Put request i into queue q by priority, then number; the queue is in that order."""
+    queue = s.queue[q]
+    if queue.length == 0 or before(s, queue.tail, i):
+        push_back(s, q, i)
+    elif before(s, i, queue.head):
+        push_front(s, q, i)
+    else:
+        k = queue.head
+        while before(s, s.request[k].next, i):
+            k = s.request[k].next
+        s.request[i].next = s.request[k].next
+        s.request[k].next = i
+        queue.length += 1
+
+
+def before(s: State, i: int, j: int) -> bool:
+    """Whether request i goes before request j by priority, then number."""
+    one, other = s.request[i].priority, s.request[j].priority
+    return bool(one < other or (one == other and i < j))
 
 
 def pop_front(s: State, q: int) -> int:

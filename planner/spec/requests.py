@@ -77,7 +77,8 @@ class Requests:
     many are in flight. cached_tokens: int64 [n], prompt tokens whose KV a prefix cache holds already: they take no
     computation but blocks like any others, and fewer than the prompt; None = none. chains: what a prefix cache that is
     simulated finds and keeps; None = no two requests share tokens. tasks: see there; then concurrency counts jobs,
-    arrival_s of a task is that of its job, and tasks that no engine computes have no tokens.
+    arrival_s of a task is that of its job, and tasks that no engine computes have no tokens. priorities: of each class,
+    lower goes first where the engine goes by priority; () = all equal.
     """
 
     arrival_s: Floats
@@ -89,6 +90,7 @@ class Requests:
     cached_tokens: Ints | None = None
     chains: Chains | None = None
     tasks: Tasks | None = None
+    priorities: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.arrival_s)

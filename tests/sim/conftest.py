@@ -55,7 +55,13 @@ def a_replica(**changes: Any) -> Replica:
 
 
 def some_requests(
-    arrival_s: Any, input_tokens: Any, output_tokens: Any, *, concurrency: int = 0, classes: Any = None
+    arrival_s: Any,
+    input_tokens: Any,
+    output_tokens: Any,
+    *,
+    concurrency: int = 0,
+    classes: Any = None,
+    priorities: tuple[int, ...] = (),
 ) -> Requests:
     n = max(np.size(x) for x in (arrival_s, input_tokens, output_tokens))
 
@@ -65,7 +71,7 @@ def some_requests(
     index = full(0 if classes is None else classes, np.int64)
     names = ("chat", "code", "batch")[: int(index.max()) + 1]
     lengths = full(input_tokens, np.int64), full(output_tokens, np.int64)
-    return Requests(full(arrival_s, np.float64), *lengths, index, names, concurrency)
+    return Requests(full(arrival_s, np.float64), *lengths, index, names, concurrency, priorities=priorities)
 
 
 def pool_of(name: str = "all", replicas: int = 1, phases: tuple[str, ...] = ("prefill", "decode")) -> Pool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.sim.simulate import Run, simulate
@@ -65,16 +65,17 @@ def knobs(draw: Any) -> Knobs:
         router=draw(st.sampled_from(["round_robin", "least_outstanding", "random", "power_of_two"])),
         split=draw(st.booleans()),
         horizon=draw(st.sampled_from([False, False, True])),
-        flags=draw(st.integers(0, 3)),
+        flags=draw(st.integers(0, 15)),
     )
 
 
-def play(world: Any, k: Knobs, **options: Any) -> Run:
-    """The scenario; two classes, some requests too long for the cache."""
+def play(world: Any, k: Knobs, equal: bool = False, **options: Any) -> Run:
+    """The scenario; two classes, of equal priority or not, some requests too long for the cache."""
     random = np.random.default_rng(k.seed)
     requests = world.some_requests(
         np.cumsum(random.exponential(1 / k.rate, k.n)), random.integers(1, 800, k.n), random.integers(1, 60, k.n),
         concurrency=k.concurrency, classes=np.arange(k.n) % 2 if k.n > 1 else 0,
+        priorities=() if equal else (1, 0)[: min(k.n, 2)],
     )  # fmt: skip
     cost = world.step_cost(
         window_tokens=k.window, decode_window_s=np.full(257, 2e-9 if k.window else 0.0), window_pair_s=1e-10
@@ -83,6 +84,8 @@ def play(world: Any, k: Knobs, **options: Any) -> Run:
         cost=cost, scheduler=k.scheduler, stages=k.stages, hop_s=1e-5, kv_blocks=k.blocks, max_seqs=k.seats,
         max_tokens_per_step=k.budget, admission_lag_steps=k.lag, request_s=0.001, kv_bytes_per_token=1e5,
         mixed_chunks=bool(k.flags & 1), whole_prompts=bool(k.flags & 2), conservativeness=0.2,
+        by_priority=bool(k.flags & 4) and k.scheduler != "sarathi", long_prompt_tokens=100 if k.flags & 8 else 0,
+        swap_bytes_per_s=1e9 if k.flags & 1 and k.scheduler == "prefill_first" else 0.0, swap_dispatch_s=1e-5,
     )  # fmt: skip
     routes = tuple(Route(request_class=name, pool="all") for name in requests.class_names)
     if not k.split:
@@ -150,6 +153,9 @@ def test_nothing_is_lost(world: Any, k: Knobs) -> None:
         assert sum(work.decode_context_tokens for work in works) == np.sum(contexts, where=good)
         pairs = run.input_tokens * (run.input_tokens + 1) // 2
         assert sum(work.prefill_pairs for work in works) == pairs[good].sum()
+    elif k.flags & 1 and k.scheduler == "prefill_first":
+        assert sum(work.prefill_tokens for work in works) == run.input_tokens[good].sum()
+        assert sum(work.decode_tokens for work in works) == (run.output_tokens[good] - 1).sum()
     else:
         assert sum(work.prefill_tokens for work in works) > run.input_tokens[good].sum()
     assert sum(work.preemptions for work in works) == run.preemptions.sum()
@@ -203,6 +209,16 @@ def test_two_processes_give_the_same_bytes(serveplan_env: dict[str, str]) -> Non
     }  # fmt: skip
     assert len(told) == 1
     assert len(told.pop()) > 200
+
+
+@settings(SETTINGS, max_examples=30)
+@given(knobs())
+def test_equal_priorities_change_nothing(world: Any, k: Knobs) -> None:
+    """Order by priority and arrival is order of arrival, but for lags, copies and retractions."""
+    plain = dataclasses.replace(k, flags=k.flags & 11, split=False, lag=0.0, stages=1)
+    assume(k.scheduler not in ("sarathi", "sglang"))
+    ordered = dataclasses.replace(plain, flags=plain.flags | 4)
+    assert_same(play(world, plain), play(world, ordered, equal=True))
 
 
 def test_the_same_seed_gives_the_same_run(world: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.errors import BadInput
 from planner.sim.simulate import Run, simulate
 
 STEP_S = 0.01
@@ -134,3 +135,51 @@ def test_lag_counts_engine_steps(world: Any, lag: float, admitted: list[int]) ->
     """Requests that come during steps 1 and 2 are admitted `lag` steps later than at once; an idle engine waits not."""
     run = play(world, "vllm_v1", [0.0, 0.005, 0.015], 10, 20, admission_lag_steps=lag)
     assert steps(run.admitted_s) == admitted
+
+
+def test_priority_orders_the_queue(world: Any) -> None:
+    """One seat and two steps each: 0 before 1 before 2, whoever came first."""
+    requests = world.some_requests(np.zeros(3), 50, 2, classes=[0, 1, 2], priorities=(2, 0, 1))
+    for by_priority, ends in ((False, [2, 4, 6]), (True, [6, 2, 4])):
+        replica = world.a_replica(cost=world.constant_cost(STEP_S), max_seqs=1, by_priority=by_priority)
+        run = simulate(world.one_pool(classes=("chat", "code", "batch")), {"all": replica}, requests)
+        assert steps(run.finish_s) == ends
+
+
+def test_priority_chooses_who_makes_room(world: Any) -> None:
+    """As in `test_the_last_running_request_makes_room`, but the first is the less urgent."""
+    requests = world.some_requests(np.zeros(2), 28, 12, classes=[0, 1], priorities=(1, 0))
+    replica = world.a_replica(
+        cost=world.constant_cost(STEP_S), by_priority=True, kv_blocks=6, block_tokens=10, watermark=0.0
+    )
+    run = simulate(world.one_pool(classes=("chat", "code")), {"all": replica}, requests)
+    assert run.preemptions.tolist() == [1, 0]
+    assert steps(run.finish_s) == [21, 12]
+
+
+def test_swapping_takes_time_and_no_tokens(world: Any) -> None:
+    """A block of ten tokens and 1 MB takes one step's time. The second goes out after 3 tokens, with three blocks.
+
+    The first needs its 12 steps and those three; then three more bring the other back for the 9 that it lacks.
+    """
+    run = play(
+        world, "prefill_first", np.zeros(2), 28, 12, kv_blocks=6, block_tokens=10, watermark=0.0,
+        kv_bytes_per_token=1e5, swap_bytes_per_s=1e8,
+    )  # fmt: skip
+    assert run.preemptions.tolist() == [0, 1]
+    assert run.pools["all"].work.prefill_tokens == 56
+    assert steps(run.finish_s) == [15, 27]
+    assert run.pools["all"].blocks_taken == run.pools["all"].blocks_given
+
+
+def test_long_prompts_leave_room_for_others(world: Any) -> None:
+    """At most 30 tokens of a prompt in a step: 30 + 30, 30 + 30, then a decode and the last 30."""
+    run = play(world, "vllm_v1", np.zeros(2), [60, 90], 4, long_prompt_tokens=30)
+    assert steps(run.first_token_s) == [2, 3]
+
+
+def test_only_prefill_first_swaps(world: Any) -> None:
+    with pytest.raises(BadInput, match="does not swap"):
+        play(world, "vllm_v1", 0.0, 5, 5, swap_bytes_per_s=1e9)
+    with pytest.raises(BadInput, match="no priorities"):
+        play(world, "sarathi", 0.0, 5, 5, by_priority=True)

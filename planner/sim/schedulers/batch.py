@@ -32,6 +32,8 @@ def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
 def next_chunk(pool: Any, request: Any, budget: int) -> int:
     """Prompt tokens of a request that fit into a budget; whole prompts do or do not, and a longer one runs alone."""
     left = request.prompt - request.done
+    if 0 < pool.long_prompt_tokens < left:
+        left = pool.long_prompt_tokens
     if pool.whole_prompts == 0:
         return int(min(left, budget))
     return int(left if left <= budget or budget == pool.max_tokens else 0)

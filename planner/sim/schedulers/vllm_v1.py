@@ -2,8 +2,10 @@
 
 Rules of vllm/v1/core/sched/scheduler.py: a running request that gets no block preempts the last of the running list,
 which recomputes; a step that preempted admits nobody. Blocks are taken for the tokens of the step, but a request enters
-only when its whole prompt would fit (`scheduler_reserve_full_isl`, the default of recent versions). Not modelled:
-priorities, the threshold for long prefills. `trtllm.py` and `orca.py` are this policy with other numbers.
+only when its whole prompt would fit (`scheduler_reserve_full_isl`, the default of recent versions). With priorities
+(--scheduling-policy priority) the queue and the running list are in their order, then in order of arrival; nobody is
+preempted only to let another enter. Concurrent partial prefills exist in v0 only. `trtllm.py` and `orca.py` are this
+policy with other numbers.
 """
 
 from __future__ import annotations
