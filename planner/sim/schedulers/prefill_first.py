@@ -2,8 +2,8 @@
 
 Prompts that exceed the token budget are cut to it and continue in the next prefill step. Blocks of the whole prompt are
 reserved at admission. Decodes preempt from the end of the running list, which is in order of arrival: by recomputation,
-or by a copy of their blocks to host memory (`Replica.swap_bytes_per_s`), which holds up the step, as does the copy back.
-While somebody is swapped out no prompt starts, and who fits again decodes with the rest of a step that preempted nobody.
+or by a copy of their blocks to host memory (`Replica.swap_bytes_per_s`), which holds up the step like the copy back.
+While somebody is swapped out no prompt starts; who fits again decodes with the rest of a step that preempted nobody.
 """
 
 from __future__ import annotations
