@@ -7,6 +7,9 @@ from planner.perf.operators.elementwise import Elementwise
 from planner.perf.operators.gemm import Floats, Gemm, gemm
 from planner.spec.model import LinearAttention
 
+# Kernels besides the projections in current engines (fla kernels of vLLM and SGLang): decode splits the projection,
+# convolves, gates, updates the state and norms; prompts add key norms and the five passes of the chunked scan.
+DECODE_KERNELS, PREFILL_KERNELS = 5.0, 10.0
 STATE_BYTES = 4.0  # engines keep the recurrent state in fp32 (mamba_ssm_dtype of the published configurations)
 CHUNK = 64  # tokens between two passes over the state in the chunked prefill kernels (2405.21060, section 6)
 
@@ -22,13 +25,13 @@ def projections(cut: Cut, mixer: LinearAttention, rows: Floats, count: float) ->
 
 
 def decode_state(cut: Cut, mixer: LinearAttention, seqs: Floats, count: float) -> Elementwise:
-    """Each sequence reads and writes its state once per step; two kernels (convolution, recurrence)."""
-    return Elementwise(2.0 * seqs * state_bytes(cut, mixer), count, launches=2.0)
+    """Each sequence reads and writes its state once per step."""
+    return Elementwise(2.0 * seqs * state_bytes(cut, mixer), count, launches=DECODE_KERNELS)
 
 
 def prefill_state(cut: Cut, mixer: LinearAttention, rows: Floats, count: float) -> Elementwise:
-    """The chunked scan touches the state once per CHUNK tokens; five kernels."""
-    return Elementwise(2.0 * rows / CHUNK * state_bytes(cut, mixer), count, launches=5.0)
+    """The chunked scan touches the state once per CHUNK tokens."""
+    return Elementwise(2.0 * rows / CHUNK * state_bytes(cut, mixer), count, launches=PREFILL_KERNELS)
 
 
 def state_bytes(cut: Cut, mixer: LinearAttention) -> float:
