@@ -35,7 +35,7 @@ DATASET_INPUT = {
 UNKNOWN_INPUT, UNKNOWN_OUTPUT = 300.0, 1.0
 # The requests of the opening burst also meet what the engine does for the first time (kernel selection, allocator,
 # connections). Fitted on runs of current versions, by engine; single runs took up to 98 s.
-COLD_START_S = {"vllm": 0.05, "trtllm": 0.25, "sglang": 0.6}
+COLD_START_S = {"vllm": 0.05, "trtllm": 0.5, "sglang": 0.6}
 # The client of ML.ENERGY v3 reads every stream in the same host as the engine: its runs need this much more per step
 # and per sequence and step than InferenceX runs of the same engine versions (25 groups, fitted; TPOT bias -14 and -30 %
 # without it on Hopper and Blackwell).
