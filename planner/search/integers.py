@@ -19,8 +19,10 @@ MILLI = 1000
 NOISE = Fraction(1, 10**12)
 """Relative; a float's own is 1e-16."""
 SLICES = 60
-SLICES_GOODPUT = 720
+SLICES_FINE = 720
 """Slices per class: the grain of a split between pools (1.7 %), finer where the served rate itself is the goal."""
+FINE_FROM = 1000
+"""Paths; the many replicas of a large fleet carry shares that are all but continuous (0.14 %)."""
 UNLIMITED_NODES = 100_000
 
 
@@ -42,7 +44,7 @@ class Row:
     """low <= sum <= high. kind, subject: the requirement in the user's words; without a kind it is how things are.
 
     A requirement that is one row with a ceiling can be eased: limit is the ceiling that the user named, scale how many
-    of the sum's units make one of the user's.
+    of the sum's units make one of the user's. shared: what all models of a fleet take from; see parts.py.
     """
 
     terms: Terms
@@ -52,6 +54,7 @@ class Row:
     subject: str = ""
     limit: float | None = None
     scale: float = 1.0
+    shared: bool = False
 
     @property
     def requirement(self) -> tuple[str, str]:
@@ -66,7 +69,8 @@ class Counts:
 
     def __init__(self, problem: Problem, unlimited: frozenset[str] = frozenset()):
         self.problem = problem
-        self.slices = problem.slices or (SLICES_GOODPUT if "goodput" in problem.goals else SLICES)
+        fine = "goodput" in problem.goals or len(problem.paths) > FINE_FROM
+        self.slices = problem.slices or (SLICES_FINE if fine else SLICES)
         self.demand = {group.name: group.demand for group in problem.groups}
         self.through: list[list[int]] = [[] for _ in problem.columns]
         for p, path in enumerate(problem.paths):

@@ -163,6 +163,7 @@ class Selection:
     """replicas and slices of traffic by index of column and path; `factor`: demand served over demand asked.
 
     spread: by column, most replicas on one node that its promise to survive allows; empty when none is asked for.
+    proven: nothing is better in any goal. unique: nothing is equal in all of them and before it in the order of names.
     """
 
     replicas: Mapping[int, int]
@@ -173,6 +174,7 @@ class Selection:
     factor: float
     proven: bool
     spread: Mapping[int, int] = field(default_factory=dict)
+    unique: bool = True
 
     @property
     def used(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Rows: what every selection must obey, as linear rows of whole numbers, each requirement under the user's name for it.
 
 No goal, no solving. A new limit is a function from counts to rows and a line in ROWS. Rows with a kind are what a
-conflict can name; they are given up in the order of ROWS, so the least informative come first.
+conflict can name; they are given up in the order of ROWS, so the least informative come first. Rows that several models
+take from are marked as shared: a large fleet is bounded without them, at a price.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from planner.search.integers import UNIT, Counts, Row, Variable, down, each
 
 
 def load(counts: Counts) -> Iterator[Row]:
-    """Replicas carry the slices that pass through them; a column is on exactly when it has slices and replicas."""
+    """Replicas carry the slices that pass through them."""
     usable = down(UNIT * (1 - counts.problem.bounds.headroom))
     for i, n in enumerate(counts.n):
-        taken = counts.taken(i)
-        yield Row((*taken, (n, -counts.slices * usable)), high=0)
+        yield Row((*counts.taken(i), (n, -counts.slices * usable)), high=0)
+
+
+def presence(counts: Counts) -> Iterator[Row]:
+    """A column is on exactly when it has slices and replicas."""
+    for i, n in enumerate(counts.n):
         yield Row(((n, 1), (counts.on[i], -n.high)), high=0)
-        yield Row((*taken, (counts.on[i], -1)), low=0)
+        yield Row((*counts.taken(i), (counts.on[i], -1)), low=0)
         yield Row(((n, 1), (counts.on[i], -1)), low=0)
 
 
@@ -59,10 +64,10 @@ def packing(counts: Counts) -> Iterator[Row]:
         own = {i: Variable(f"own_{i}", counts.held[item.node]) for i in odd}
         for size in sorted(set(sizes.values())):
             taken = tuple((counts.n[i], k // size) for i, k in sizes.items() if k >= size)
-            yield Row((*taken, (shared, -(item.gpus // size))), high=0)
+            yield Row((*taken, (shared, -(item.gpus // size))), high=0, shared=True)
         for i, k in odd.items():
-            yield Row(((counts.n[i], 1), (own[i], -(item.gpus // k))), high=0)
-        yield Row((*whole, *each(own.values()), (shared, 1), (counts.m[item.node], -1)), high=0)
+            yield Row(((counts.n[i], 1), (own[i], -(item.gpus // k))), high=0, shared=True)
+        yield Row((*whole, *each(own.values()), (shared, 1), (counts.m[item.node], -1)), high=0, shared=True)
 
 
 def forbidden(counts: Counts) -> Iterator[Row]:
@@ -74,7 +79,7 @@ def forbidden(counts: Counts) -> Iterator[Row]:
     for on, column in zip(counts.on, problem.columns, strict=True):
         yield Row(((on, 1), (used[column.shape], -1)), high=0)
     for shapes in problem.forbidden:
-        yield Row(each(used[shape] for shape in sorted(shapes) if shape in used), high=len(shapes) - 1)
+        yield Row(each(used[shape] for shape in sorted(shapes) if shape in used), high=len(shapes) - 1, shared=True)
 
 
 def min_replicas(counts: Counts) -> Iterator[Row]:
@@ -126,7 +131,14 @@ def accelerators(counts: Counts) -> Iterator[Row]:
 
 def inventory(counts: Counts) -> Iterator[Row]:
     for item in counts.problem.inventory:
-        yield Row(((counts.m[item.node], 1),), high=item.count, kind="inventory", subject=item.node, limit=item.count)
+        yield Row(
+            ((counts.m[item.node], 1),),
+            high=item.count,
+            kind="inventory",
+            subject=item.node,
+            limit=item.count,
+            shared=True,
+        )
 
 
 def coverage(counts: Counts) -> Iterator[Row]:
@@ -138,7 +150,7 @@ def coverage(counts: Counts) -> Iterator[Row]:
 
 
 ROWS: tuple[Callable[[Counts], Iterator[Row]], ...] = (
-    load, links, one_way_on, packing, forbidden, failures,
+    load, presence, links, one_way_on, packing, forbidden, failures,
     min_replicas, max_replicas, max_pools, survive, caps, power_w, usd_per_hour, accelerators, quotas, barred,
     inventory, coverage,
 )  # fmt: skip
@@ -146,7 +158,7 @@ ROWS: tuple[Callable[[Counts], Iterator[Row]], ...] = (
 
 def _at_most(kind: str, goal: Goal, limit: float | None) -> Iterator[Row]:
     if limit is not None:
-        yield Row(goal.terms, high=down(limit * goal.scale), kind=kind, limit=limit, scale=goal.scale)
+        yield Row(goal.terms, high=down(limit * goal.scale), kind=kind, limit=limit, scale=goal.scale, shared=True)
 
 
 def _power_of_two(n: int) -> bool:

@@ -1,14 +1,20 @@
 """Select: integer replicas and traffic slices per column by CP-SAT, goals in lexicographic order, each with its bound.
 
 Beside placement the one file that imports ortools. It translates rows and goals and reads the answer; what they mean
-is in the files of their names, and whether the mix truly holds is decided elsewhere. The worker count is a constant and
+is in the files of their names, and whether the mix truly holds is decided elsewhere. Worker counts are constants and
 time limits are deterministic, so that two runs give the same bytes.
+
+A fleet of many models is too large to be searched whole. Its linear relaxation prices what the models share; at these
+prices each model is solved for itself, which bounds the whole and names the columns worth having; among them the search
+chooses. Bound and gap hold for all columns.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +22,28 @@ from planner.errors import StoppedAtLimit
 from planner.search.conflict import conflict
 from planner.search.failures import choices
 from planner.search.goals import Goal
-from planner.search.integers import Row, Terms, Variable
+from planner.search.integers import Counts, Row, Terms, Variable
+from planner.search.parts import Part, lean, narrowed, parted, told
 from planner.search.problem import Conflict, Problem, Reached, Selection
 from planner.search.program import Program, program_of
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
 
+Settings = Mapping[str, Any]
+Found = tuple[int, int, bool]
 SEED = 7
-QUICK: dict[str, Any] = {"num_workers": 1, "linearization_level": 2, "max_deterministic_time": 1.0}
-STEADY: dict[str, Any] = {"num_workers": 1, "max_deterministic_time": 4.0}
-THOROUGH: dict[str, Any] = {"num_workers": 4, "interleave_search": True, "max_deterministic_time": 6.0}
+QUICK: Settings = {"num_workers": 1, "linearization_level": 2, "max_deterministic_time": 1.0}
+STEADY: Settings = {"num_workers": 1, "max_deterministic_time": 4.0}
+THOROUGH: Settings = {"num_workers": 4, "interleave_search": True, "max_deterministic_time": 6.0}
 """Worker counts are constants and never the cores of a machine; limits are deterministic, never wall time."""
-NO_LIMIT = 2**63 - 1
+BRIEF: Settings = {"num_workers": 1, "max_deterministic_time": 0.5}
+TIES: tuple[Settings, ...] = ({"num_workers": 1, "max_deterministic_time": 0.1},)
+PART: Settings = {"num_workers": 1, "max_deterministic_time": 1.0}
+PARTS_AT_ONCE = 2
 TIGHT_UP_TO = 1000
-"""Paths; the tight relaxation of QUICK is too large to be quick beyond."""
+"""Paths; the tight relaxation of QUICK is too large to be quick beyond, and a fleet is solved in parts."""
+NO_LIMIT = 2**63 - 1
 
 
 def parameters() -> dict[str, Any]:
@@ -42,122 +55,218 @@ def parameters() -> dict[str, Any]:
 
 
 def select(problem: Problem) -> Selection | Conflict:
-    """The unique lexicographic optimum, or the requirements that cannot hold together."""
+    """The lexicographic optimum, or the requirements that cannot hold together."""
     program = program_of(problem)
-    solver = _Solver(program)
+    search = _Lexicographic(program)
     reached: list[Reached] = []
-    proven = True
+    proven, unique = True, True
     for goal in program.goals:
-        answer = solver.reach(goal)
+        answer = search.reach(goal)
         if answer is None:
             return conflict(problem, _least)
         value, bound, optimal = answer
-        proven = proven and (optimal or goal.tie)
-        if not goal.tie:
+        if goal.tie:
+            unique = unique and optimal
+        else:
+            proven = proven and optimal
             reached.append(Reached(goal.name, value / goal.scale, bound / goal.scale))
-    return solver.selection(tuple(reached), proven)
+    return _selection(program, search.best, tuple(reached), proven, unique)
 
 
 def _least(program: Program, terms: Terms) -> int | None:
-    found = _Solver(program).minimum(terms)
+    found = _Search(program).minimum(terms, _stages(program))
     return None if found is None else found[0]
 
 
-class _Solver:
-    """A program in CP-SAT, and the best selection so far."""
+def _stages(program: Program) -> tuple[Settings, ...]:
+    """One worker proves most fleets sooner than four, which must take turns to be deterministic; what it cannot prove,
+    four improve."""
+    quick = (QUICK,) if len(program.counts.z) <= TIGHT_UP_TO else ()
+    return (BRIEF, *quick, STEADY, THOROUGH)
+
+
+def _selection(
+    program: Program, best: Mapping[Variable, int], reached: tuple[Reached, ...], proven: bool, unique: bool
+) -> Selection:
+    counts = program.counts
+    return Selection(
+        replicas={i: best[n] for i, n in enumerate(counts.n) if best.get(n)},
+        slices={p: best[z] for p, z in enumerate(counts.z) if best.get(z)},
+        slices_per_class=counts.slices,
+        nodes={name: best[m] for name, m in counts.m.items() if best.get(m)},
+        reached=reached,
+        factor=best[counts.total] / counts.slices,
+        proven=proven,
+        unique=unique,
+        spread=_spread(counts, best),
+    )
+
+
+def _spread(counts: Counts, best: Mapping[Variable, int]) -> dict[int, int]:
+    """Where failures of nodes count: the most replicas of a used column that may stand on one node."""
+    if not counts.problem.bounds.survive_nodes:
+        return {}
+    chosen = {i: choices(counts, i) for i, n in enumerate(counts.n) if best.get(n)}
+    return {i: most for i, mine in chosen.items() for most, one in mine.items() if best.get(one)}
+
+
+class _Lexicographic:
+    """Goals reached one after the other, each held for those that follow; a fleet's among few columns."""
 
     def __init__(self, program: Program):
+        self.program = program
+        self.best: dict[Variable, int] = {}
+        self._lean = lean(program)
+        self._columns: set[int] = set()
+        self._few = len(program.counts.z) > TIGHT_UP_TO
+
+    def reach(self, goal: Goal) -> Found | None:
+        """Minimise one goal, then hold it: (value, bound, proven), over all columns; None when nothing is feasible."""
+        found = self._among_few(goal) if self._few else None
+        if found is None:
+            self._few = False
+            found = self._within(self.program if goal.tie else self._lean, goal)
+        if found is not None:
+            held = Row(goal.terms, high=found[0], shared=True)
+            self.program, self._lean = _holding(self.program, held), _holding(self._lean, held)
+        return found
+
+    def _within(self, program: Program, goal: Goal) -> Found | None:
+        """A search that starts from what is known."""
+        search = _Search(program, self.best)
+        terms = next(one.terms for one in program.goals if one.name == goal.name)
+        few = (BRIEF, QUICK, STEADY) if self._few else _stages(program)
+        found = search.minimum(terms, TIES if goal.tie else few)
+        self.best = told(self.program, search.best)
+        return found
+
+    def _among_few(self, goal: Goal) -> Found | None:
+        """None when few columns give no answer, which says nothing of all."""
+        bound = None if goal.tie else self._bound(goal)
+        if bound is None and not goal.tie:
+            return None
+        try:
+            found = self._within(narrowed(self.program if goal.tie else self._lean, self._columns), goal)
+        except StoppedAtLimit:
+            return None
+        return found if found is None or bound is None else (found[0], bound, found[0] <= bound)
+
+    def _bound(self, goal: Goal) -> int | None:
+        """A bound over all columns, or None; the columns that reach it are worth having."""
+        relaxed = _relaxation(self._lean, goal)
+        if relaxed is None:
+            return None
+        prices, values = relaxed
+        cut = parted(self._lean, goal, prices)
+        if len(cut.parts) < PARTS_AT_ONCE:
+            return None
+        with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
+            solved = list(threads.map(_solved, cut.parts))
+        for used in (values, *(one for _, one in solved)):
+            self._columns |= {i for i, n in enumerate(self.program.counts.n) if used.get(n, 0) > 1e-6}
+        return cut.bound(least for least, _ in solved)
+
+
+def _holding(program: Program, row: Row) -> Program:
+    return replace(program, rows=(*program.rows, row))
+
+
+class _Search:
+    """A program in CP-SAT, and the best values so far."""
+
+    def __init__(self, program: Program | Part, best: Mapping[Variable, int] | None = None):
         from ortools.sat.python import cp_model
 
         self._cp = cp_model
-        self.program = program
-        self.model = cp_model.CpModel()
-        self._at = {v: self.model.new_int_var(v.low, v.high, v.name) for v in program.variables}
+        self._model = cp_model.CpModel()
+        self._at = {v: self._model.new_int_var(v.low, v.high, v.name) for v in program.variables}
         for row in program.rows:
-            self._add(row)
-        self._last: Any = None
-
-    def _add(self, row: Row) -> None:
-        low = -NO_LIMIT if row.low is None else row.low
-        high = NO_LIMIT if row.high is None else row.high
-        self.model.add_linear_constraint(self._sum(row.terms), low, high)
+            low = -NO_LIMIT if row.low is None else row.low
+            high = NO_LIMIT if row.high is None else row.high
+            self._model.add_linear_constraint(self._sum(row.terms), low, high)
+        self.best: dict[Variable, int] = dict(best or {})
 
     def _sum(self, terms: Terms) -> Any:
         variables, factors = [self._at[variable] for variable, _ in terms], [factor for _, factor in terms]
         return self._cp.LinearExpr.weighted_sum(variables, factors)
 
-    def reach(self, goal: Goal) -> tuple[int, int, bool] | None:
-        """Minimise one goal, then hold it: (value, bound, proven); None when nothing is feasible."""
-        found = self.minimum(goal.terms, tie=goal.tie)
-        if found is not None:
-            self.model.add(self._sum(goal.terms) <= found[0])
-        return found
-
-    def minimum(self, terms: Terms, *, tie: bool = False) -> tuple[int, int, bool] | None:
+    def minimum(self, terms: Terms, stages: Sequence[Settings]) -> Found | None:
         """(value, bound, proven) of a sum; None when it is proven that nothing is feasible.
 
-        One worker proves most fleets sooner than four, which must take turns to be deterministic; what it cannot prove,
-        four improve, but not a mere tie-break. Each stage starts from the best that is known.
+        Each stage starts from the best that is known, and the next one tries only what is not proven yet.
         """
-        expression = self._sum(terms)
-        self.model.minimize(expression)
+        self._model.minimize(self._sum(terms))
         value, bound, optimal = None, -math.inf, False
-        for settings in self._stages(tie):
+        for settings in stages:
             solver, status = self._solve(settings)
             if status == self._cp.INFEASIBLE:
                 return None
             bound, optimal = max(bound, solver.best_objective_bound), status == self._cp.OPTIMAL
             if status in (self._cp.OPTIMAL, self._cp.FEASIBLE) and (value is None or solver.objective_value < value):
-                self._last, value = solver, round(solver.objective_value)
+                value = round(solver.objective_value)
+                self.best = {variable: solver.value(at) for variable, at in self._at.items()}
             if optimal:
                 break
-        if value is None and self._last is None:
+        if value is None and not self.best:
             raise StoppedAtLimit("the solver found neither a plan nor a proof that there is none within its limits")
         if value is None:  # what met the goals before still stands
-            value = self._last.value(expression)
+            value = sum(factor * self.best.get(variable, 0) for variable, factor in terms)
         return value, _whole(bound), optimal
 
-    def _stages(self, tie: bool) -> Iterable[dict[str, Any]]:
-        quick = (QUICK,) if len(self.program.counts.z) <= TIGHT_UP_TO else ()
-        return (*quick, STEADY) if tie else (*quick, STEADY, THOROUGH)
-
-    def _solve(self, settings: dict[str, Any]) -> tuple[cp_model.CpSolver, Any]:
-        if self._last is not None:
-            self._hint()
+    def _solve(self, settings: Settings) -> tuple[cp_model.CpSolver, Any]:
+        self._model.clear_hints()  # type: ignore[no-untyped-call]
+        for variable, at in self._at.items() if self.best else ():
+            self._model.add_hint(at, self.best.get(variable, 0))
         solver = self._cp.CpSolver()
         solver.parameters.random_seed = SEED
         for name, value in settings.items():
             setattr(solver.parameters, name, value)
-        return solver, solver.solve(self.model)
+        return solver, solver.solve(self._model)
 
-    def _hint(self) -> None:
-        self.model.clear_hints()  # type: ignore[no-untyped-call]
-        for variable in self.program.counts.variables:
-            self.model.add_hint(self._at[variable], self._last.value(self._at[variable]))
 
-    def _value(self, variable: Variable) -> int:
-        return int(self._last.value(self._at[variable]))
+def _solved(part: Part) -> tuple[int, Mapping[Variable, int]]:
+    """A bound on a part, and the best values found; without any, what the ranges alone say."""
+    search = _Search(part)
+    try:
+        found = search.minimum(part.terms, (PART,))
+    except StoppedAtLimit:
+        found = None
+    if found is None:
+        return sum(min(factor * v.low, factor * v.high) for v, factor in part.terms), {}
+    return found[1], search.best
 
-    def selection(self, reached: tuple[Reached, ...], proven: bool) -> Selection:
-        counts = self.program.counts
-        return Selection(
-            replicas={i: self._value(n) for i, n in enumerate(counts.n) if self._value(n)},
-            slices={p: self._value(z) for p, z in enumerate(counts.z) if self._value(z)},
-            slices_per_class=counts.slices,
-            nodes={name: self._value(m) for name, m in counts.m.items() if self._value(m)},
-            reached=reached,
-            factor=self._value(counts.total) / counts.slices,
-            proven=proven,
-            spread=self._spread(),
-        )
 
-    def _spread(self) -> dict[int, int]:
-        """Where failures of nodes count: the most replicas of a used column that may stand on one node."""
-        counts = self.program.counts
-        if not counts.problem.bounds.survive_nodes:
-            return {}
-        chosen = {i: choices(counts, i) for i, n in enumerate(counts.n) if self._value(n)}
-        return {i: most for i, mine in chosen.items() for most, one in mine.items() if self._value(one)}
+def _relaxation(program: Program, goal: Goal) -> tuple[list[float], dict[Variable, float]] | None:
+    """Prices of the rows and values of the variables when replicas and slices need not be whole; None without success.
+
+    Rows are scaled to their largest factor: the solver of linear programs counts in floats.
+    """
+    from ortools.linear_solver import pywraplp
+
+    solver = pywraplp.Solver.CreateSolver("GLOP")
+    at = {v: solver.NumVar(v.low, v.high, v.name) for v in program.variables}
+    rows = []
+    for row in program.rows:
+        size = max(abs(factor) for _, factor in row.terms)
+        low = -solver.infinity() if row.low is None else row.low / size
+        added = solver.Constraint(low, solver.infinity() if row.high is None else row.high / size)
+        for variable, factor in _summed(row.terms).items():
+            added.SetCoefficient(at[variable], factor / size)
+        rows.append((added, size))
+    for variable, factor in _summed(goal.terms).items():
+        solver.Objective().SetCoefficient(at[variable], factor / abs(goal.scale))
+    solver.Objective().SetMinimization()
+    if solver.Solve() != solver.OPTIMAL:
+        return None
+    prices = [added.dual_value() * abs(goal.scale) / size for added, size in rows]
+    return prices, {variable: one.solution_value() for variable, one in at.items()}
+
+
+def _summed(terms: Terms) -> dict[Variable, int]:
+    sums: dict[Variable, int] = {}
+    for variable, factor in terms:
+        sums[variable] = sums.get(variable, 0) + factor
+    return sums
 
 
 def _whole(bound: float) -> int:
