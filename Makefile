@@ -43,6 +43,7 @@ bench: $(VENV)/.test
 	$(BIN)/python tools/bench_price.py
 	$(BIN)/python tools/bench_sim.py
 	$(BIN)/python tools/bench_plan.py
+	$(BIN)/python tools/bench_select.py --no-peer
 
 # Needs the measured table, which is not part of this project. Files of left-out predictions that lie in build/ as
 # static.csv, disagg.csv, energy.csv (or ...-gpu.csv) are scored too; tools/left_out.py says what they are.

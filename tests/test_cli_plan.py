@@ -178,3 +178,26 @@ def test_an_interrupt_is_130_keeps_the_journal_and_the_next_run_goes_on(
     ended = serveplan("plan", "tiny.yaml", "-o", "plan.json", "--quiet", "--jobs", "1")
     assert ended.returncode == 0, ended.stderr
     assert not journal.exists()
+
+
+def test_out_of_time_is_4_with_the_best_plan_so_far(serveplan_in, tmp_path: Path) -> None:
+    """No time at all is time for the first family of candidates; the rest is counted, and nothing is called optimal."""
+    write(tmp_path)
+    ended = serveplan_in(tmp_path, "plan", "tiny.yaml", "-o", "plan.json", "--jobs", "1", "--time-limit", "0.001")
+    assert ended.returncode == 4, ended.stderr
+    plan = Plan.model_validate_json((tmp_path / "plan.json").read_text())
+    assert plan.status == "feasible"
+    assert [one.goal for one in plan.objectives]
+    assert all(one.gap >= 0 for one in plan.objectives)
+    assert any("stopped at the time limit" in one and "were not evaluated" in one for one in plan.warnings)
+
+
+def test_out_of_time_without_a_plan_is_4_and_writes_none(serveplan_in, tmp_path: Path) -> None:
+    """Decode pools are simulated before the prefill pools that they need."""
+    apart = "search: {requests_per_probe: 200, roles: [disaggregated]}"
+    write(tmp_path, ("search: {requests_per_probe: 200}", apart))
+    ended = serveplan_in(tmp_path, "plan", "tiny.yaml", "-o", "plan.json", "--jobs", "1", "--time-limit", "0.001")
+    assert ended.returncode == 4, ended.stderr
+    assert "no plan yet" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "plan.json").exists()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
 from planner import __version__
 from planner.search.choose import Choice, settle, shapes_of
@@ -93,8 +94,13 @@ def _evidence(evaluation: Evaluation, choice: Choice) -> Evidence:
         columns=len(evaluation.columns),
         rounds=choice.rounds,
         cuts=choice.cuts,
-        solver=parameters(),
+        solver=_solver(choice.selection),
     )
+
+
+def _solver(selection: Selection) -> dict[str, Any]:
+    """How the choice was made: the grain of shares, and whether it is the only one of its rank."""
+    return {**parameters(), "slices_per_class": selection.slices_per_class, "unique": selection.unique}
 
 
 def _refusals(refused: Iterable[Refused]) -> Iterable[Refusal]:

@@ -66,7 +66,7 @@ def _spread(counts: Counts, i: int) -> Iterator[Row]:
     odd = column.gpus & (column.gpus - 1) != 0
     nodes = Variable(f"own_{i}" if odd else f"shared_{column.node}", counts.held[column.node])
     for most, one in chosen.items():
-        yield Row(((n, 1), (nodes, -most), (one, n.high)), high=n.high)
+        yield Row(((n, 1), (nodes, -most), (one, n.high)), high=n.high, shared=True)
 
 
 def _left(counts: Counts, failure: Failure, i: int) -> Iterator[Row]:

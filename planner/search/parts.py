@@ -8,6 +8,7 @@ than that and mostly better, because the parts count whole replicas.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +46,7 @@ class Parted:
 
 def parted(program: Program, goal: Goal, prices: Sequence[float]) -> Parted:
     """The parts of a program at prices per row: what the goal would gain by one more unit of the row's range."""
-    scale = max(1, MOST // max(1, sum(abs(factor) * variable.high for variable, factor in goal.terms)))
+    scale = max(1, math.floor(MOST / max(1.0, _reach(program, goal, prices))))
     terms, constant = _priced(program, goal, prices, scale)
     families = _families(row for row in program.rows if not row.shared)
     tied = {variable for variables, _ in families for variable in variables}
@@ -56,6 +57,15 @@ def parted(program: Program, goal: Goal, prices: Sequence[float]) -> Parted:
         for variables, rows in families
     )
     return Parted(tuple(parts), constant, scale)
+
+
+def _reach(program: Program, goal: Goal, prices: Sequence[float]) -> float:
+    """More than the goal with its priced rows can come to."""
+    sums = [
+        (1.0, goal.terms),
+        *((abs(price), row.terms) for row, price in zip(program.rows, prices, strict=True) if row.shared),
+    ]
+    return sum(price * sum(abs(factor) * variable.high for variable, factor in terms) for price, terms in sums if price)
 
 
 def _priced(program: Program, goal: Goal, prices: Sequence[float], scale: int) -> tuple[dict[Variable, int], int]:
@@ -83,8 +93,8 @@ def _families(rows: Iterable[Row]) -> list[tuple[tuple[Variable, ...], tuple[Row
             variable = above
         return variable
 
-    listed = list(rows)
-    firsts = [next(variable for variable, _ in row.terms if variable.low < variable.high) for row in listed]
+    listed = [row for row in rows if row.terms]
+    firsts = [next((v for v, _ in row.terms if v.low < v.high), row.terms[0][0]) for row in listed]
     for row, first in zip(listed, firsts, strict=True):
         for variable, _ in row.terms:
             if variable.low < variable.high:
@@ -114,11 +124,23 @@ def _less(terms: Terms, gone: Collection[Variable]) -> Terms:
 
 def lean(program: Program) -> Program:
     """The program without telling which columns are in use, where nothing but a tie-break asks."""
-    told, on = set(presence(program.counts)), set(program.counts.on)
-    rows = tuple(row for row in program.rows if row not in told)
-    if any(variable in on for row in rows for variable, _ in row.terms):
+    said, on = set(presence(program.counts)), set(program.counts.on)
+    rows = tuple(row for row in program.rows if row not in said)
+    if any(variable in on for row in rows for variable, _ in row.terms) or _idle_helps(program, rows):
         return program
     return replace(program, rows=rows, variables=tuple(v for v in program.variables if v not in on))
+
+
+def _idle_helps(program: Program, rows: Iterable[Row]) -> bool:
+    """Whether a row is eased by replicas of a column even when no slices pass through it (spares for a failure)."""
+    counts = program.counts
+    own = {n: {n, *(counts.z[p] for p in counts.through[i])} for i, n in enumerate(counts.n)}
+    for row in rows:
+        falling = {v for v, f in row.terms if f < 0 and row.high is not None} & own.keys()
+        helping = falling | {v for v, f in row.terms if f > 0 and row.low is not None} & own.keys()
+        if any(not own[n].issuperset(v for v, _ in row.terms) for n in helping):
+            return True
+    return False
 
 
 def told(program: Program, values: Mapping[Variable, int]) -> dict[Variable, int]:

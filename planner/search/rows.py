@@ -103,14 +103,14 @@ def barred(counts: Counts) -> Iterator[Row]:
 def quotas(counts: Counts) -> Iterator[Row]:
     for quota in counts.problem.bounds.quotas:
         nodes = tuple((counts.m[name], counts.per_node[name]) for name in quota.nodes)
-        yield Row(nodes, high=quota.gpus, kind="quota", subject=quota.name, limit=quota.gpus)
+        yield Row(nodes, high=quota.gpus, kind="quota", subject=quota.name, limit=quota.gpus, shared=True)
 
 
 def caps(counts: Counts) -> Iterator[Row]:
     """Ceilings on goals that no user asked for: how the front between two goals is walked."""
     for name, limit in counts.problem.bounds.caps:
         goal = GOALS[name](counts)
-        yield Row(goal.terms, high=down(limit * goal.scale), kind="cap", subject=name, limit=limit)
+        yield Row(goal.terms, high=down(limit * goal.scale), kind="cap", subject=name, limit=limit, shared=True)
 
 
 def max_pools(counts: Counts) -> Iterator[Row]:

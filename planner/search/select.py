@@ -50,7 +50,8 @@ def parameters() -> dict[str, Any]:
     """What the plan records about the solver."""
     return {
         "name": "CP-SAT", "ortools": version("ortools"), "random_seed": SEED,
-        "quick": dict(QUICK), "steady": dict(STEADY), "thorough": dict(THOROUGH),
+        "brief": dict(BRIEF), "quick": dict(QUICK), "steady": dict(STEADY), "thorough": dict(THOROUGH),
+        "part": dict(PART), "tie": dict(*TIES),
     }  # fmt: skip
 
 
@@ -247,7 +248,7 @@ def _relaxation(program: Program, goal: Goal) -> tuple[list[float], dict[Variabl
     at = {v: solver.NumVar(v.low, v.high, v.name) for v in program.variables}
     rows = []
     for row in program.rows:
-        size = max(abs(factor) for _, factor in row.terms)
+        size = max((abs(factor) for _, factor in row.terms), default=0) or 1
         low = -solver.infinity() if row.low is None else row.low / size
         added = solver.Constraint(low, solver.infinity() if row.high is None else row.high / size)
         for variable, factor in _summed(row.terms).items():
