@@ -1,10 +1,13 @@
 """Fit a few step-time scalars per engine version range and GPU family, and say how they do on models left out.
 
     python tools/fit_cells.py POINTS.csv.gz --load static_batch [--cell vllm-v0/hopper ...] [--out-of-fold OOF.csv]
+    python tools/fit_cells.py POINTS.csv.gz --splits [--out-of-fold OOF.csv]
 
 For the engines that `fit_profiles.py` does not fit together: old releases and lesser ones, where few models were
-measured on each GPU. A cell starts from its profile and is shrunk towards it; every model is left out in turn and
-predicted by the scalars of the others. Deterministic. Not part of the package: needs only numpy besides it.
+measured on each GPU. A cell is shrunk towards one prior that is the same for all; every model is left out in turn and
+predicted by the scalars of the others. --splits fits the two scalars of prefill/decode splits by engine, whole (model,
+GPU) pairs left out. The file is one of tools/left_out.py. Deterministic. Not part of the package: needs only numpy
+besides it.
 """
 
 from __future__ import annotations
@@ -31,10 +34,11 @@ from planner.spec.engine import EngineProfile
 
 @dataclass(frozen=True)
 class Scalar:
-    """One fitted number: where it lives, one sigma of the logarithm around the profile's value, its bounds."""
+    """One fitted number: where it lives, its prior and one sigma of the logarithm around it, its bounds."""
 
     name: str
     part: str
+    prior: float
     sigma: float
     low: float
     high: float
@@ -48,18 +52,22 @@ class Scalar:
 
 # Wide where the software decides (host time per step, sequence and message), narrow where the hardware does.
 SCALARS = (
-    Scalar("gemm", "multipliers", 0.3, 0.75, 20.0),
-    Scalar("attn_decode", "multipliers", 0.4, 0.75, 8.0),
-    Scalar("attn_group", "multipliers", 0.3, 0.0, 1.0, linear=True),
-    Scalar("moe", "multipliers", 0.3, 0.75, 6.0),
-    Scalar("comm", "multipliers", 0.8, 0.4, 2000.0),
-    Scalar("prefill", "multipliers", 0.4, 0.6, 6.0),
-    Scalar("launch_s", "overhead", 0.5, 5e-7, 5e-5),
-    Scalar("per_seq_s", "overhead", 1.0, 1e-6, 3e-3),
-    Scalar("step_s", "overhead", 1.0, 1e-5, 2e-2),
+    Scalar("gemm", "multipliers", 0.9, 0.3, 0.75, 20.0),
+    Scalar("attn_decode", "multipliers", 1.1, 0.4, 0.75, 8.0),
+    Scalar("attn_group", "multipliers", 0.2, 0.3, 0.0, 1.0, linear=True),
+    Scalar("moe", "multipliers", 0.9, 0.3, 0.75, 6.0),
+    Scalar("comm", "multipliers", 3.0, 0.8, 0.4, 2000.0),
+    Scalar("prefill", "multipliers", 1.1, 0.4, 0.6, 6.0),
+    Scalar("launch_s", "overhead", 5e-6, 0.5, 5e-7, 5e-5),
+    Scalar("per_seq_s", "overhead", 40e-6, 1.0, 1e-6, 3e-3),
+    Scalar("step_s", "overhead", 0.5e-3, 1.0, 1e-5, 2e-2),
 )
 METRICS = {"out_tok_s": 1.0, "tpot_mean_ms": 0.5, "tpot_p50_ms": 0.5, "ttft_mean_ms": 0.3, "ttft_p50_ms": 0.3}
-SHRINK, ROUNDS = 0.1, 4
+SPLIT_SCALARS = (
+    Scalar("handover_s", "overhead", 0.1, 0.5, 1e-3, 1.0),
+    Scalar("prefill_alone", "multipliers", 0.9, 0.15, 0.4, 1.2),
+)
+SHRINK = 0.1
 Values = dict[str, float]
 
 
@@ -67,12 +75,13 @@ def main() -> int:
     options = _options()
     table = [cells for _, cells in read_rows(options.table)]
     rows = [r for r in table if _wanted(r, options)]
-    everything = [s for s in samples(rows) if _own(s) and (not options.cell or _name(s) in options.cell)]
+    name_of = _engine if options.splits else _name
+    everything = [s for s in samples(rows) if _own(s) and (not options.cell or name_of(s) in options.cell)]
     answers = []
     with ProcessPoolExecutor(options.jobs) as pool:
-        for name in sorted({_name(s) for s in everything}):
-            answers += fit_cell(name, [s for s in everything if _name(s) == name], rows, options, pool)
-    show("all cells, models left out", rows, answers)
+        for name in sorted({name_of(s) for s in everything}):
+            answers += fit_cell(name, [s for s in everything if name_of(s) == name], rows, options, pool)
+    show("all cells, left out", rows, answers)
     if options.out_of_fold:
         save(options.out_of_fold, answers)
     return 0
@@ -82,6 +91,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--load", default="static_batch", help="kinds of load that are fitted, comma-separated")
+    parser.add_argument("--splits", action="store_true", help="prefill/decode splits instead, engine by engine")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--source", action="append", default=[], help="first part of the group; default all")
     parser.add_argument("--cell", action="append", default=[], help="PROFILE/FAMILY[/FORMAT]; default all")
     parser.add_argument("--free", default="", help="comma-separated scalars to fit; default all")
@@ -93,6 +104,8 @@ def _options() -> argparse.Namespace:
 
 def _wanted(row: dict[str, str], options: argparse.Namespace) -> bool:
     source = row.get("group", "").partition("|")[0]
+    if options.splits:
+        return row["mode"] == "disagg" and not row["spec_decode"]
     return row["load_kind"] in options.load.split(",") and (not options.source or source in options.source)
 
 
@@ -101,6 +114,10 @@ def _own(sample: Sample) -> bool:
     case = sample.case
     stands_in = any("stands in" in doubt for doubt in case.doubts)
     return len(case.plans) == 1 and case.token_yield == 1.0 and not stands_in
+
+
+def _engine(sample: Sample) -> str:
+    return sample.cell[0]
 
 
 def _name(sample: Sample) -> str:
@@ -117,29 +134,39 @@ def fit_cell(
     pool: ProcessPoolExecutor,
 ) -> list[dict[str, str]]:  # fmt: skip
     """Fit, print before / in sample / left out and the numbers of the profile; the left-out answers."""
-    free = [s for s in SCALARS if not options.free or s.name in options.free.split(",")]
-    start = _start(data[0].case)
+    known = SPLIT_SCALARS if options.splits else SCALARS
+    free = [s for s in known if not options.free or s.name in options.free.split(",")]
+    start = {s.name: s.prior for s in free}
     steps = np.zeros(len(free))
     fitted = thinned(data, options.sample)
-    for _ in range(ROUNDS):
+    for _ in range(options.rounds):
         kept, residuals, slopes = _linearised(fitted, free, start, steps, pool)
         steps = _solved(kept, residuals, slopes, free, steps, [True] * len(kept))
     kept, residuals, slopes = _linearised(fitted, free, start, steps, pool)
-    models = sorted({s.case.model.name for s in data})
-    without = {m: _solved(kept, residuals, slopes, free, steps, [s.case.model.name != m for s in kept]) for m in models}
-    print(f"\n{name}: {len({s.group for s in data})} groups, {len(models)} models, {len(data)} configurations")
-    show("before", table, _answers(data, [_values(free, start, 0 * steps)] * len(data), pool))
+    fold_of = _pair if options.splits else _model
+    folds = sorted({fold_of(s) for s in data})
+    without = {f: _solved(kept, residuals, slopes, free, steps, [fold_of(s) != f for s in kept]) for f in folds}
+    print(f"\n{name}: {len({s.group for s in data})} groups, {len(folds)} folds, {len(data)} configurations")
+    show("prior", table, _answers(data, [_values(free, start, 0 * steps)] * len(data), pool))
     show("in sample", table, _answers(data, [_values(free, start, steps)] * len(data), pool))
-    out = _answers(data, [_values(free, start, without[s.case.model.name]) for s in data], pool)
+    out = _answers(data, [_values(free, start, without[fold_of(s)]) for s in data], pool)
     show("left out", table, out)
     print("  " + ", ".join(f"{k}: {v:.3g}" for k, v in _values(free, start, steps).items()), flush=True)
     return out
 
 
-def _start(case: Case) -> Values:
-    """The values of the profile on this GPU family."""
+def _model(sample: Sample) -> str:
+    return sample.case.model.name
+
+
+def _pair(sample: Sample) -> str:
+    return sample.fold_key
+
+
+def profile_on(case: Case) -> EngineProfile:
+    """The profile with what differs on the case's GPU family filled in, and nothing left to fill in."""
     own = case.profile.on(family_of(case.accelerator), case.pools[0].weights)
-    return {s.name: float(getattr(getattr(own, s.part), s.name)) for s in SCALARS}
+    return own.model_copy(update={"families": {}})
 
 
 def _values(free: Sequence[Scalar], start: Values, steps: np.ndarray) -> Values:
@@ -211,18 +238,17 @@ def _slopes(
 def _predicted(work: tuple[Case, Values]) -> Values:
     case, values = work
     try:
-        return predict(replace(case, profile=with_values(case.profile, values)), catalog()).metrics
+        return predict(replace(case, profile=with_values(profile_on(case), values)), catalog()).metrics
     except Refusal:
         return {}
 
 
 def with_values(profile: EngineProfile, values: Values) -> EngineProfile:
-    """The profile with these scalars on every GPU family."""
     parts = {}
     for part in ("overhead", "multipliers"):
-        own = {s.name: values[s.name] for s in SCALARS if s.part == part}
+        own = {s.name: values[s.name] for s in (*SCALARS, *SPLIT_SCALARS) if s.part == part and s.name in values}
         parts[part] = getattr(profile, part).model_copy(update=own)
-    return profile.model_copy(update={**parts, "families": {}})
+    return profile.model_copy(update=parts)
 
 
 def _answers(data: Sequence[Sample], values: Sequence[Values], pool: ProcessPoolExecutor) -> list[dict[str, str]]:
