@@ -46,13 +46,17 @@ bench: $(VENV)/.test
 	$(BIN)/python tools/bench_select.py --no-peer
 
 # Needs the measured table, which is not part of this project. Files of left-out predictions that lie in build/ as
-# static.csv, disagg.csv, energy.csv (or ...-gpu.csv) are scored too; tools/left_out.py says what they are.
+# energy.csv (or ...-gpu.csv) are scored too; tools/left_out.py says what they are.
 LEFT_OUT = closed closed-gpu closed-datasheet static static-gpu disagg disagg-gpu energy energy-gpu
 accuracy: $(VENV)/.test
 	@mkdir -p build
 	$(BIN)/python -m planner validate $(TRUTH)/points_dev.csv.gz -o build/predictions.csv --quiet >/dev/null
 	$(BIN)/python tools/fit_profiles.py $(TRUTH)/points_dev.csv.gz --closed --sample 7 --score 12 --jobs 2 \
 	  --out-of-fold build/closed.csv --out-of-gpu build/closed-gpu.csv --out-of-datasheet build/closed-datasheet.csv
+	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --source argonne --sample 10 --jobs 2 \
+	  --out-of-fold build/static.csv
+	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --splits --sample 6 --rounds 2 --jobs 2 \
+	  --out-of-fold build/disagg.csv
 	$(BIN)/python tools/score_anchors.py $(TRUTH)/points_dev.csv.gz --json build/anchors.json
 	$(BIN)/python tools/score_runs.py $(TRUTH)/runs_dev --json build/runs.json
 	$(BIN)/python tools/write_accuracy.py $(TRUTH)/points_dev.csv.gz build/predictions.csv \

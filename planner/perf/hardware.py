@@ -57,6 +57,10 @@ class Hardware:
     def flop_per_s(self, rate: str) -> float:
         return float(getattr(self.accelerator.peak, f"{rate}_flop_per_s"))
 
+    def sustained_flop_per_s(self, rate: str) -> float:
+        """What the power limit leaves of the peak in long products."""
+        return self.flop_per_s(rate) * self.accelerator.sustained
+
     @property
     def bandwidth(self) -> float:
         """Memory, bytes/s."""

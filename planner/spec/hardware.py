@@ -49,6 +49,8 @@ class Accelerator(Sourced):
     nic_bandwidth_bytes_per_s: BytesPerSecond = 0.0
     behaves_like: str = ""
     """Measured accelerator whose kernel efficiencies it borrows; empty = it has its own or none."""
+    sustained: float = Field(1.0, gt=0, le=1)
+    """Share of the peak rates that its power limit lets it hold, beside the accelerator it behaves like."""
     estimator: EstimatorName | None = None
     """Source of step times on it; a scenario's `engine: {estimator: ...}` stands over it; empty = fitted."""
     measurements: str = ""

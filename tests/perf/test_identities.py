@@ -15,6 +15,7 @@ from planner.perf.cut import cut_of, stages_of
 from planner.perf.estimators import ESTIMATORS
 from planner.perf.hardware import Hardware, hardware_of
 from planner.perf.memory import memory_of
+from planner.perf.replica import build_replica
 from planner.perf.work import Tokens, stage_work
 from planner.spec.deployment import Pool
 from planner.spec.engine import EngineProfile
@@ -184,3 +185,14 @@ def test_a_pool_is_priced_in_milliseconds(replica_of: ReplicaOf, pool_of: PoolOf
         replica_of(pool)
         spent.append(time.perf_counter() - start)
     assert min(spent) < 0.05
+
+
+def test_a_power_limit_slows_products_not_memory(catalog: Catalog, bare: EngineProfile, pool_of: PoolOf) -> None:
+    """H100 PCIe holds less of its peak at 350 W than H100 SXM at 700 W: prompts feel it, small batches do not."""
+    noun, pool = catalog.model("llama-3.1-8b"), pool_of("llama-3.1-8b", "h100-pcie-4", "h100-pcie-80gb")
+    place = hardware_of(catalog, pool)
+    free = replace(place, accelerator=place.accelerator.model_copy(update={"sustained": 1.0}))
+    limited, unlimited = (build_replica(noun, pool, at, bare).cost for at in (place, free))
+    assert limited.linear_s[-1] > 1.1 * unlimited.linear_s[-1]
+    assert limited.pair_s > 1.1 * unlimited.pair_s
+    assert limited.decode_s[1] == pytest.approx(unlimited.decode_s[1], rel=0.01)

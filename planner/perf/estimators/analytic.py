@@ -59,7 +59,8 @@ class Analytic(Plain):
         return np.maximum(bound, self.times.attn_decode * base * seqs * context) + self.launch_s * op.launches
 
     def prefill_attention(self, op: PrefillAttention, tokens: float) -> float:
-        return self.bound.prefill_attention(op, tokens) / PREFILL_FLOP + self.launch_s * op.launches
+        share = PREFILL_FLOP * self.hardware.accelerator.sustained
+        return self.bound.prefill_attention(op, tokens) / share + self.launch_s * op.launches
 
     def collective(self, op: Collective) -> Floats:
         """Stages inside and between the nodes overlap, so the slower one counts; their latencies add up.
@@ -94,6 +95,6 @@ class Analytic(Plain):
 
     def _smooth(self, flop: Floats, hbm_bytes: Floats, rate: str, flop_share: float, byte_share: float) -> Floats:
         """Roofline with a rounded corner: the 4-norm of its two sides."""
-        compute = flop / (flop_share * self.hardware.flop_per_s(rate))
+        compute = flop / (flop_share * self.hardware.sustained_flop_per_s(rate))
         memory = hbm_bytes / (byte_share * self.hardware.bandwidth)
         return np.sqrt(np.hypot(compute * compute, memory * memory))

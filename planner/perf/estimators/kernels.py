@@ -30,7 +30,9 @@ class Kernels:
         grid = self._grid("gemm", _format(op.weights, op.rate, op.block_scaled))
         if grid is None or op.batch > 1:
             return None
-        floor = np.maximum(op.flop / self.hardware.flop_per_s(op.rate), op.hbm_bytes / self.hardware.bandwidth)
+        floor = np.maximum(
+            op.flop / self.hardware.sustained_flop_per_s(op.rate), op.hbm_bytes / self.hardware.bandwidth
+        )
         return grid.seconds(floor, np.log2(op.rows), np.log2(op.n), np.log2(op.k))
 
     def moe(self, op: Moe) -> Floats | None:
@@ -89,7 +91,8 @@ class Kernels:
 
     def _roofline(self, rate: str) -> Roofline:
         return Roofline(
-            self.hardware.flop_per_s(self.hardware.rate("bf16") if rate == "bf16" else rate), self.hardware.bandwidth
+            self.hardware.sustained_flop_per_s(self.hardware.rate("bf16") if rate == "bf16" else rate),
+            self.hardware.bandwidth,
         )
 
 
