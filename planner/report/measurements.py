@@ -50,6 +50,7 @@ def sections(rows: Sequence[Row], draws: int, period_s: float | None) -> Iterato
     """What the rows say that the prediction does not; with one draw the percentiles stand there already."""
     title = "Measured" if draws == 1 else f"Measured  mean of {draws} draws and its 90 % interval"
     times = [row for row in rows if row.scope == "class" and row.unit == "s" and (draws > 1 or row.metric in TIMES)]
+    times += [row for row in rows if row.scope == "node" and row.unit == "s"]
     counts = [row for row in rows if row.scope == "class" and row.unit != "s"]
     yield from section(title, _times(times), _list(counts), _list([row for row in rows if row.scope == "pool"]))
     if period_s:

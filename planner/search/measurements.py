@@ -14,10 +14,10 @@ from planner.perf.energy import joules
 from planner.perf.peaks import mfu_mbu
 from planner.search.confirm import Seen
 from planner.search.setting import Setting
-from planner.sim.metrics import ClassSummary, Statistics, by_period
-from planner.spec.deployment import Pool
+from planner.sim.metrics import ClassSummary, Statistics, by_node, by_period
+from planner.spec.deployment import Pool, Service
 
-Scope = Literal["class", "pool", "period"]
+Scope = Literal["class", "node", "pool", "period"]
 WAITS = ("ttft", "e2e", "queue")
 """Times that grow with the length of the run when it is saturated."""
 STUDENT_T_90 = (
@@ -47,13 +47,18 @@ class Measurement:
 
 
 def measurements(setting: Setting, seen: Sequence[Seen], period_s: float | None = None) -> tuple[Measurement, ...]:
-    """All of them: classes, pools and, when a period is given, classes by period of arrival."""
+    """All of them: classes, nodes of graphs, pools, services, and with a period, classes by period of arrival."""
     found: list[Measurement] = []
     for one in seen:
         for name, summary in one.summaries.items():
             found += _of_class("class", name, summary, -1, one.saturated)
+        for (name, node), metrics in by_node(one.run).items():
+            for metric, statistics in metrics.items():
+                found += _of_metric("node", f"{name}/{node}", metric, statistics, -1, one.saturated)
         for pool in one.part.deployment.pools:
             found += _of_pool(setting, pool, one)
+        for service in one.part.deployment.services:
+            found += _of_service(service, one)
         for number, summaries in enumerate(by_period(one.run, one.part.load.slos, period_s) if period_s else ()):
             for name, summary in summaries.items():
                 found += _of_class("period", name, summary, number, False)
@@ -108,7 +113,21 @@ def _of_pool(setting: Setting, pool: Pool, seen: Seen) -> Iterator[Measurement]:
         ("energy of boards", "sum", "J", energy.gpu_j),
         ("energy of boards", "per output token", "J", energy.gpu_j / max(_tokens_out(seen), 1)),
     )
-    yield from (Measurement("pool", pool.name, *row) for row in rows)
+    left_out = ("MFU", "MBU", "batch") if pool.encodes else ()  # they count the work of the model, not its encoder's
+    yield from (Measurement("pool", pool.name, *row) for row in rows if row[0] not in left_out)
+
+
+def _of_service(service: Service, seen: Seen) -> Iterator[Measurement]:
+    run = seen.run.pools[service.name]
+    there_s = run.work.span_s * service.replicas or 1.0
+    rows = (
+        ("utilisation", "mean", "", min(1.0, run.work.busy_s / there_s)),
+        ("waiting", "mean", "requests", run.mean_waiting),
+        ("waiting", "peak", "requests", float(run.peak_waiting)),
+        ("tasks", "count", "", float(run.work.steps)),
+        ("sent", "sum", "bytes", run.sent_bytes),
+    )
+    yield from (Measurement("pool", service.name, *row) for row in rows)
 
 
 def _tokens_out(seen: Seen) -> int:

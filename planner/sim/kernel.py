@@ -33,7 +33,7 @@ SLICE_S = 0.1
 """Seconds of machine time between two questions whether to go on."""
 FIRST_SLICE = 1000
 """Events of the first slice; later ones are as large as SLICE_S allows. Results do not depend on either."""
-HANDLERS = ("arrive", "due", "enter", "copied", "complete", "launch", "ended", "close")
+HANDLERS = ("arrive", "due", "copied", "complete", "launch", "ended", "close")
 """Functions of the loop that stay functions when they are compiled; all others are inlined."""
 
 Loop = Callable[[State, int], int]

@@ -27,6 +27,7 @@ from planner.sim.state import (
     insert,
     pop_front,
     push_back,
+    push_front,
     tick,
 )
 from planner.sim.tasks import ended, pop_due, push_due, start, start_next
@@ -75,54 +76,52 @@ def run(s: State, most: int) -> int:
 
 
 def arrive(s: State, p: int, now: float) -> None:
-    """The next request of pool p is there."""
+    """The next request of pool p enters the queue of a replica, or is refused because it can never fit."""
     queue = s.queue[s.pool[p].arrival_queue]
     i = pop_front(s, s.pool[p].arrival_queue)
     following = s.request[queue.head].arrival_s + s.pool[p].request_s if queue.length > 0 else math.inf
     set_event(s, p, following)
-    enter(s, i, now)
-
-
-def due(s: State, now: float) -> None:
-    """The next task that is due has been served, or is ready to start."""
-    i = pop_due(s)
-    request = s.request[i]
-    if request.state == RUNNING:
-        served(s, i, now)
-    elif request.pool == NOBODY and request.state != REJECTED:
-        request.state = RUNNING
-        request.admitted_s = now
-        push_due(s, i, now + s.task[i].service_s)
-    else:
-        enter(s, i, now)
-
-
-def enter(s: State, i: int, now: float) -> None:
-    """Request i enters the queue of a replica, or is refused because it can never fit."""
     if s.request[i].state == REJECTED:
         start_next(s, now)
         return
-    p = s.request[i].pool
     r = choose_replica(s, p, i)
     replica = s.replica[r]
     tick(s, r, now)
     s.request[i].replica = r
     s.request[i].first_replica = r
     replica.outstanding += 1
+    if s.pool[p].servers > 0:
+        push_back(s, r, i)
+        replica.peak_waiting = max(replica.peak_waiting, s.queue[r].length)
+        serve(s, r, now)
+        return
     by_priority = s.pool[p].by_priority
-    if s.pool[p].servers == 0:
-        if s.queue[r].length == 0 or (by_priority and before(s, i, s.queue[r].head)):
-            cut(s, r, now)
-        lag(s, r, i, now)
+    if s.queue[r].length == 0 or (by_priority and before(s, i, s.queue[r].head)):
+        cut(s, r, now)
+    lag(s, r, i, now)
     if by_priority:
         insert(s, r, i)
     else:
         push_back(s, r, i)
     replica.peak_waiting = max(replica.peak_waiting, s.queue[r].length)
-    if s.pool[p].servers == 0:
-        wake(s, r, now)
+    wake(s, r, now)
+
+
+def due(s: State, now: float) -> None:
+    """The next task that is due has been served, or is ready: then it is the next to arrive at its pool."""
+    i = pop_due(s)
+    request = s.request[i]
+    if request.state == RUNNING:
+        served(s, i, now)
+    elif request.state == REJECTED:
+        start_next(s, now)
+    elif request.pool == NOBODY:
+        request.state = RUNNING
+        request.admitted_s = now
+        push_due(s, i, now + s.task[i].service_s)
     else:
-        serve(s, r, now)
+        push_front(s, s.pool[request.pool].arrival_queue, i)
+        set_event(s, request.pool, now)
 
 
 def lag(s: State, r: int, i: int, now: float) -> None:
@@ -391,7 +390,10 @@ def finish(s: State, r: int, i: int, now: float) -> None:
     request.blocks = 0
     if i >= s.clock[0].measured_from:
         judge(s, request)
-    ended(s, i, now)
+    if s.task.shape[0] > 0:
+        ended(s, i, now)
+    else:
+        start_next(s, now)
 
 
 def judge_start(s: State, request: Any) -> None:

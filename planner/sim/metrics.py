@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from planner.sim.gaps import bin_end_s
 from planner.sim.simulate import Run
 from planner.sim.turns import turns
+from planner.spec.deployment import LLM
 from planner.spec.slo import METRICS, Slo
 
 Floats = NDArray[np.float64]
@@ -143,6 +144,22 @@ def by_period(run: Run, slos: Mapping[str, Slo], period_s: float) -> tuple[dict[
     last = int(run.arrival_s[here].max() // period_s) if here.any() else -1
     number = np.where(here, np.where(here, run.arrival_s, 0.0) // period_s, -1)
     return tuple(_classes(run, slos, number == k, period_s, gaps=False) for k in range(last + 1))
+
+
+def by_node(run: Run) -> dict[tuple[str, str], dict[str, Statistics]]:
+    """ttft, e2e and queue of each node (class, node) of graphs and sessions, from when its tasks could start."""
+    found: dict[tuple[str, str], dict[str, Statistics]] = {}
+    for k, kind in enumerate(run.tasks.kinds if run.tasks is not None else ()):
+        assert run.tasks is not None  # it has kinds
+        mine = run.measured & (run.tasks.kind == k) & seen(run)
+        one = {
+            "e2e": _statistics(e2e_s(run)[mine], np.isfinite(run.finish_s)[mine]),
+            "queue": _statistics(queue_s(run)[mine], np.isfinite(run.admitted_s)[mine]),
+        }
+        if kind.phase == LLM:
+            one["ttft"] = _statistics(ttft_s(run)[mine], np.isfinite(run.first_token_s)[mine])
+        found[run.class_names[kind.class_index], kind.name] = one
+    return found
 
 
 def _classes(run: Run, slos: Mapping[str, Slo], among: Flags, span_s: float, gaps: bool) -> dict[str, ClassSummary]:

@@ -37,10 +37,7 @@ def start_next(s: State, now: float) -> None:
 
 
 def ended(s: State, i: int, now: float) -> None:
-    """Request i has ended: whatever waited for it alone becomes due, and after its job the next one starts."""
-    if s.task.shape[0] == 0:
-        start_next(s, now)
-        return
+    """Task i has ended: whatever waited for it alone becomes due, and after its job the next one starts."""
     task = s.task[i]
     for k in range(task.first, task.first + task.successors):
         release(s, i, k, now)

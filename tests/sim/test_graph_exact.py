@@ -11,7 +11,7 @@ import pytest
 
 from planner import traffic
 from planner.errors import BadInput
-from planner.sim.metrics import e2e_s, summarise, ttft_s
+from planner.sim.metrics import by_node, e2e_s, summarise, ttft_s
 from planner.sim.simulate import Run, simulate
 from planner.sim.turns import turns
 from planner.spec.deployment import Deployment, Edge, Route, Service
@@ -57,6 +57,10 @@ def test_a_chain_takes_the_sum_of_its_parts(world: Any) -> None:
     run = play(world, drawn(nodes, arc("ask", "look"), arc("look", "say", delay="50 ms")))
     assert e2e_s(turns(run)) == pytest.approx([0.1 + 0.3 + 0.05 + 0.1], rel=1e-12)
     assert ttft_s(run)[[0, 2]] == pytest.approx([0.1, 0.1], rel=1e-12)
+    nodes_of = by_node(run)
+    assert nodes_of["chat", "look"]["e2e"].values_s["mean"] == pytest.approx(0.3, rel=1e-12)
+    assert nodes_of["chat", "say"]["ttft"].values_s["p99"] == pytest.approx(0.1, rel=1e-12)
+    assert "ttft" not in nodes_of["chat", "look"]
 
 
 def test_a_join_waits_for_the_slowest(world: Any) -> None:
