@@ -92,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("table", type=Path)
     parser.add_argument("--load", default="static_batch", help="kinds of load that are fitted, comma-separated")
     parser.add_argument("--splits", action="store_true", help="prefill/decode splits instead, engine by engine")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--source", action="append", default=[], help="first part of the group; default all")
     parser.add_argument("--cell", action="append", default=[], help="PROFILE/FAMILY[/FORMAT]; default all")
     parser.add_argument("--free", default="", help="comma-separated scalars to fit; default all")
@@ -189,10 +189,11 @@ def _solved(
         return at
     a, b, w = np.array(rows), np.array(target), np.array(importance)
     prior = np.diag(SHRINK / np.array([s.sigma for s in free]) ** 2)
+    far = max(0.6, 2.0 * float(np.median(np.abs(b))))  # a prior may start far off; what is far off then is forgiven
     x = at.copy()
     for _ in range(20):
         error = b + a @ (x - at)
-        robust = w / np.maximum(np.abs(error), 0.04) / (1.0 + (error / 0.6) ** 2)
+        robust = w / np.maximum(np.abs(error), 0.04) / (1.0 + (error / far) ** 2)
         x = -np.linalg.solve(a.T @ (a * robust[:, None]) + prior, a.T @ (robust * (b - a @ at)))
     return at + np.clip(x - at, -0.7, 0.7)
 
