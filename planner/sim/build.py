@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import BadInput, Problem, raise_all
+from planner.sim.build_prefixes import add_chains, chain_problems, prefix_records
 from planner.sim.gaps import BINS
 from planner.sim.jobs import (
     decode_edges,
@@ -64,6 +65,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
     replica = replica_records(pool)
     edge = edge_records(deployment)
     request = request_records(deployment, requests, seed)
+    add_chains(request, pool, deployment.pools, kinds, requests.chains)
     assign_edges(request, pool, edge, splits(deployment))
     task, successor = task_records(requests.tasks, deployment, request, edge)
     refused = ~admissible(request, pool, edge, kinds)
@@ -89,6 +91,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         log=np.zeros(0, LOG),
         task=task,
         successor=successor,
+        **prefix_records(replica, pool, kinds, requests.chains),
     )
 
 
@@ -120,6 +123,11 @@ def problems_of(deployment: Deployment, replicas: Mapping[str, Replica], request
     cached = requests.cached_tokens
     if cached is not None and ((cached < 0) | (cached >= requests.input_tokens))[computed].any():
         found.append(Problem("cached tokens must be fewer than the input: the last token of a prompt is computed"))
+    if cached is not None and requests.chains is not None:
+        found.append(Problem("requests have cached tokens or chains, not both"))
+    if not found:
+        kinds = [replicas[pool.name] for pool in deployment.pools]
+        found += chain_problems(deployment.pools, kinds, requests)
     return found
 
 

@@ -21,7 +21,21 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import planner
-from planner.sim import events, gaps, kvcache, loop, pricing, routers, schedulers, service, state, tasks, transfer
+from planner.sim import (
+    blocks,
+    events,
+    gaps,
+    kvcache,
+    loop,
+    prefixes,
+    pricing,
+    routers,
+    schedulers,
+    service,
+    state,
+    tasks,
+    transfer,
+)
 from planner.sim.outside import Outside
 from planner.sim.plain import freeze, thaw
 from planner.sim.state import State
@@ -107,7 +121,7 @@ def compiled_loop() -> Loop:
 
 def modules() -> list[ModuleType]:
     """Every module whose functions run compiled, schedulers and routers included."""
-    found = [state, events, gaps, kvcache, pricing, transfer, tasks, service, loop]
+    found = [state, events, gaps, blocks, prefixes, kvcache, pricing, transfer, tasks, service, loop]
     for package in (schedulers, routers):
         found.append(package)
         found += [sys.modules[f"{package.__name__}.{info.name}"] for info in pkgutil.iter_modules(package.__path__)]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from planner.sim.blocks import take
+from planner.sim.prefixes import borrow, leave, let_go, match
 from planner.sim.state import NOBODY, RUNNING, WAITING, State, before, insert, pop_front, push_back, push_front
 
 
@@ -20,19 +22,6 @@ def holds(pool: Any, request: Any, tokens: int) -> bool:
     return bool(tokens <= request.blocks * pool.block_tokens)
 
 
-def take(replica: Any, blocks: int) -> None:
-    """Take `blocks` of a replica; the caller has checked that they are free."""
-    replica.free_blocks -= blocks
-    replica.blocks_taken += blocks
-    replica.peak_blocks = max(replica.peak_blocks, replica.kv_blocks - replica.free_blocks)
-
-
-def give_back(replica: Any, blocks: int) -> None:
-    """Free `blocks` of a replica."""
-    replica.free_blocks += blocks
-    replica.blocks_given += blocks
-
-
 def grow(replica: Any, request: Any, blocks: int) -> bool:
     """Make a request hold `blocks` at least; False, and nothing taken, when they are not free."""
     more = blocks - request.blocks
@@ -44,9 +33,12 @@ def grow(replica: Any, request: Any, blocks: int) -> bool:
     return True
 
 
-def fits(replica: Any, pool: Any, tokens: int) -> bool:
-    """Whether a new request may take blocks for `tokens` tokens: those and the watermark must be free."""
-    return bool(blocks_of(pool, tokens) + pool.watermark_blocks <= replica.free_blocks)
+def fits(replica: Any, pool: Any, request: Any, tokens: int) -> bool:
+    """Whether a new request may take blocks for `tokens` tokens: those and the watermark must be free.
+
+    Blocks of a prefix that somebody uses anyway are not asked for.
+    """
+    return bool(blocks_of(pool, tokens - request.borrowed) + pool.watermark_blocks <= replica.free_blocks)
 
 
 def whole_life(pool: Any, request: Any) -> int:
@@ -57,11 +49,13 @@ def whole_life(pool: Any, request: Any) -> int:
 def candidate(s: State, r: int) -> int:
     """Head of the waiting queue if it may be admitted now, else NOBODY.
 
-    A request that waits for engine steps (`admission_lag_steps`) waits only while the engine has something to do.
+    A request that waits for engine steps (`admission_lag_steps`) waits only while the engine has something to do. What
+    the prefix cache has for it counts as done.
     """
     queue, replica = s.queue[r], s.replica[r]
     if queue.length == 0 or (replica.running > 0 and s.request[queue.head].ready_step > replica.steps):
         return NOBODY
+    match(s, r, queue.head)
     return int(queue.head)
 
 
@@ -69,8 +63,9 @@ def admit(s: State, r: int, tokens: int, now: float) -> int:
     """Move the head of the waiting queue to the end of the running list with blocks for `tokens`; its number."""
     i = pop_front(s, r)
     request, replica = s.request[i], s.replica[r]
-    request.blocks = blocks_of(s.pool[replica.pool], tokens)
-    take(replica, request.blocks)
+    replica.waiting_tokens -= request.prompt
+    borrow(s, r, i)
+    grow(replica, request, blocks_of(s.pool[replica.pool], tokens))
     append_running(s, r, i)
     request.admitted_s = min(request.admitted_s, now)
     return i
@@ -116,11 +111,12 @@ def release(s: State, r: int, i: int) -> None:
         replica.swap_s += request.blocks * swap_s
     else:
         if request.prefilled:
+            leave(s, r, i, request.done - 1)
             request.prompt = request.done
         request.prefilled = 0
         request.done = request.cached
-    give_back(replica, request.blocks)
-    request.blocks = 0
+    let_go(s, r, i)
+    replica.waiting_tokens += request.prompt
     request.preemptions += 1
     request.ready_step = 0
     request.state = WAITING

@@ -12,7 +12,8 @@ from typing import Any
 
 from planner.sim.events import set_event, wake
 from planner.sim.gaps import gap_bin, record_gap, record_ramp
-from planner.sim.kvcache import blocks_of, compact, give_back, grow, holds
+from planner.sim.kvcache import blocks_of, compact, grow, holds
+from planner.sim.prefixes import leave, let_go
 from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
@@ -103,6 +104,7 @@ def arrive(s: State, p: int, now: float) -> None:
         insert(s, r, i)
     else:
         push_back(s, r, i)
+    replica.waiting_tokens += s.request[i].prompt
     replica.peak_waiting = max(replica.peak_waiting, s.queue[r].length)
     wake(s, r, now)
 
@@ -152,7 +154,8 @@ def launch(s: State, r: int, now: float) -> None:
     for k in range(flight.requests):
         s.request[s.batch[r, slot, k].request].in_flight = 1
     flight.start_s = now
-    flight.first_s = price(s, r, slot) + replica.swap_s
+    flight.first_s = max(price(s, r, slot), replica.load_s) + replica.swap_s
+    replica.load_s = 0.0
     flight.slope_s = 0.0
     flight.steps = 1
     everybody_decodes = flight.decodes == replica.running and flight.chunks == 0
@@ -356,6 +359,7 @@ def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
         request = s.request[i]
         request.in_flight = 0
         request.done += seats[k].tokens
+        leave(s, r, i, request.done)
         if request.done < request.prompt:
             continue
         request.done += 1
@@ -386,8 +390,8 @@ def finish(s: State, r: int, i: int, now: float) -> None:
     request.state = FINISHED
     s.clock[0].finished += 1
     replica.outstanding -= 1
-    give_back(replica, request.blocks)
-    request.blocks = 0
+    leave(s, r, i, request.done - 1)
+    let_go(s, r, i)
     if i >= s.clock[0].measured_from:
         judge(s, request)
     if s.task.shape[0] > 0:

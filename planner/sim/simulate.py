@@ -31,7 +31,9 @@ class PoolRun:
 
     Block shares are of all KV blocks of the pool.
     peak_blocks_share: of the fullest replica. waiting, outstanding: requests, summed over replicas. sent_bytes: KV
-    caches that left the pool. blocks_taken, blocks_given: allocations and releases.
+    caches that left the pool. blocks_taken, blocks_given: allocations and releases. asked_tokens, hit_tokens: prompts
+    that could have found a prefix in the cache, once per admission, and what they found; loaded_bytes: of that from
+    lower tiers.
     """
 
     work: Work
@@ -44,6 +46,9 @@ class PoolRun:
     sent_bytes: float
     blocks_taken: int
     blocks_given: int
+    asked_tokens: int
+    hit_tokens: int
+    loaded_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +233,7 @@ def pool_run(s: State, p: int, end_s: float) -> PoolRun:
         sent_bytes=float(mine["sent_bytes"].sum()),
         blocks_taken=int(mine["blocks_taken"].sum()),
         blocks_given=int(mine["blocks_given"].sum()),
+        asked_tokens=int(mine["asked_tokens"].sum()),
+        hit_tokens=int(mine["hit_tokens"].sum()),
+        loaded_bytes=float(mine["loaded_bytes"].sum()),
     )

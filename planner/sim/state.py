@@ -43,6 +43,10 @@ REQUEST = np.dtype(
         ("swapped", "i8"),  # its KV cache waits in host memory
         ("in_flight", "i8"),  # part of a micro-batch that runs
         ("ready_step", "i8"),  # engine step from which it may be admitted
+        ("chain", "i8"),  # first of its links in State.chain, and how many there are
+        ("links", "i8"),
+        ("shared", "i8"),  # leading links that it shares with whoever comes
+        ("borrowed", "i8"),  # while it waits: cached tokens that others use anyway, so that they take no blocks
         # what happened
         ("first_replica", "i8"),
         ("admitted_s", "f8"),
@@ -69,6 +73,7 @@ REPLICA = np.dtype(
         ("running", "i8"),  # length of its row in State.running
         ("moving", "i8"),  # requests whose KV cache is on its way here
         ("outstanding", "i8"),  # queued, moving or running here
+        ("waiting_tokens", "i8"),  # prompts of those queued
         ("flights", "i8"),  # micro-batches that run
         ("oldest", "i8"),  # slot of the oldest of them
         ("preempted", "i8"),  # the scheduler preempted while it formed the newest batch
@@ -82,6 +87,8 @@ REPLICA = np.dtype(
         ("ratio_set", "i8"),
         ("lag_credit", "f8"),
         ("link_free_s", "f8"),
+        ("unused_entry", "i8"),  # first entry of the prefix cache that is free
+        ("load_s", "f8"),  # to load links from lower tiers for the batch that is formed
         # totals
         ("seen_s", "f8"),  # the areas below are integrated up to here
         ("waiting_area", "f8"),
@@ -102,6 +109,9 @@ REPLICA = np.dtype(
         ("pairs", "f8"),
         ("preemptions", "i8"),
         ("sent_bytes", "f8"),
+        ("asked_tokens", "i8"),  # prompts that could have found a prefix, and what of them was found
+        ("hit_tokens", "i8"),
+        ("loaded_bytes", "f8"),
     ],
     align=True,
 )
@@ -132,6 +142,9 @@ POOL = np.dtype(
         ("request_s", "f8"),
         ("lag_steps", "f8"),
         ("kv_bytes_per_token", "f8"),
+        ("link_tokens", "i8"),  # of the prefix cache, 0 = none; in blocks and bytes
+        ("link_blocks", "i8"),
+        ("link_bytes", "f8"),
         ("cost_kind", "i8"),
         ("linear_points", "i8"),
         ("linear_stride", "i8"),
@@ -191,6 +204,18 @@ SEAT = np.dtype([("request", "i8"), ("tokens", "i8")], align=True)
 EVENT = np.dtype([("time_s", "f8"), ("winner", "i8")], align=True)
 PRICE = np.dtype([("fixed_s", "f8"), ("context_s", "f8"), ("window_s", "f8")], align=True)
 TOTALS = np.dtype([("gap_sum_s", "f8"), ("tally", "i8")], align=True)
+ENTRY = np.dtype(
+    [
+        ("link", "i8"),
+        ("users", "i8"),  # requests that run with it
+        ("tier", "i8"),
+        ("chained", "i8"),  # the next of its bucket, or of the unused ones
+        ("before", "i8"),  # while nobody uses it: its neighbours in the order of its tier
+        ("next", "i8"),
+    ],
+    align=True,
+)
+TIER = np.dtype([("links", "i8"), ("bandwidth", "f8"), ("latency_s", "f8")], align=True)
 QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")], align=True)
 RULE = np.dtype(
     [
@@ -250,6 +275,8 @@ class State(NamedTuple):
     totals [classes], gap_count [classes, bins]: gaps between tokens. log: flights in order of their ends until it is
     full; nothing is kept in a log of no rows. task: along the requests when they are tasks of jobs, else empty.
     successor: the tasks that wait for others.
+    chain: links of all requests. entry [R, entries], bucket [R, buckets], shelf [R, tiers] (idle entries, the one to go
+    first at its head), tier [P, tiers]: prefix caches; tier 0 is the memory of the accelerators.
     """
 
     request: Any
@@ -273,6 +300,11 @@ class State(NamedTuple):
     log: Any
     task: Any
     successor: Any
+    chain: Any
+    entry: Any
+    bucket: Any
+    shelf: Any
+    tier: Any
 
 
 def push_back(s: State, q: int, i: int) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from planner.sim.blocks import take
 from planner.sim.events import set_event, wake
-from planner.sim.kvcache import append_running, blocks_of, fits, give_back, take
+from planner.sim.kvcache import append_running, blocks_of, fits
+from planner.sim.prefixes import let_go
 from planner.sim.routers import choose_replica
 from planner.sim.state import MOVING, State, pop_front, push_back, tick
 
@@ -38,7 +40,7 @@ def pull(s: State, r: int, now: float) -> None:
     pool, q = s.pool[replica.pool], replica.pull_queue
     while s.queue[q].length > 0 and s.queue[r].length == 0 and replica.running + replica.moving < pool.max_seqs:
         request = s.request[s.queue[q].head]
-        if not fits(replica, pool, request.done):
+        if not fits(replica, pool, request, request.done):
             return
         request.target_blocks = blocks_of(pool, request.done)
         take(replica, request.target_blocks)
@@ -71,7 +73,7 @@ def end_copy(s: State, source: int, now: float) -> None:
     following = s.request[queue.head].copy_end_s if queue.length > 0 else math.inf
     set_event(s, s.replica[source].transfer_actor, following)
     tick(s, source, now)
-    give_back(s.replica[source], request.blocks)
+    let_go(s, source, i)
     request.blocks = request.target_blocks
     request.transfer_s = now - request.transfer_s
     tick(s, request.replica, now)

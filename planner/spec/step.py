@@ -53,6 +53,15 @@ class StepCost:
 
 
 @dataclass(frozen=True, slots=True)
+class KvTier:
+    """Memory below that of the accelerators which keeps prefixes of one replica, and what loading from it takes."""
+
+    capacity_bytes: float
+    bandwidth_bytes_per_s: float
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One replica as the simulator sees it.
 
@@ -66,6 +75,7 @@ class Replica:
     go to host memory at this speed, all ranks together, plus swap_dispatch_s a block; 0 = they are recomputed.
     whole_prompts: prompts are not cut at the token budget. mixed_chunks, conservativeness: SGLang's flags
     --enable-mixed-chunk and --schedule-conservativeness.
+    prefix_cache: computed prompts stay for others that begin alike. tiers: where they go from memory, nearest first.
     """
 
     cost: StepCost
@@ -89,6 +99,8 @@ class Replica:
     whole_prompts: bool = False
     mixed_chunks: bool = False
     conservativeness: float = 1.0
+    prefix_cache: bool = True
+    tiers: tuple[KvTier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

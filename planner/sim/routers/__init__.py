@@ -7,14 +7,17 @@ ROUTERS, a branch in `choose_replica`.
 from __future__ import annotations
 
 from planner.registry import Registry
+from planner.sim.routers.least_kv import least_kv
 from planner.sim.routers.least_outstanding import least_outstanding
 from planner.sim.routers.power_of_two import power_of_two
+from planner.sim.routers.prefix_affinity import prefix_affinity
 from planner.sim.routers.random_choice import random_choice
 from planner.sim.routers.round_robin import round_robin
 from planner.sim.state import State
 
 ROUTERS: Registry[int] = Registry("router")
-for _number, _name in enumerate(("round_robin", "least_outstanding", "random", "power_of_two")):
+_NAMES = ("round_robin", "least_outstanding", "random", "power_of_two", "least_kv", "prefix_affinity")
+for _number, _name in enumerate(_NAMES):
     ROUTERS.register(_name)(_number)
 
 
@@ -27,4 +30,8 @@ def choose_replica(s: State, p: int, i: int) -> int:
         return random_choice(s, p, i)
     if router == 3:
         return power_of_two(s, p, i)
+    if router == 4:
+        return least_kv(s, p, i)
+    if router == 5:
+        return prefix_affinity(s, p, i)
     return round_robin(s, p, i)

@@ -78,7 +78,7 @@ def enter_in_order(s: State, r: int, slot: int, n: int, budget: int, now: float)
         request = s.request[i]
         need = whole_life(pool, request) if pool.hold == LIFE else request.prompt
         chunk = next_chunk(pool, request, budget)
-        if chunk == 0 or not fits(replica, pool, need):
+        if chunk == 0 or not fits(replica, pool, request, need):
             break
         n = add(s, r, slot, n, admit(s, r, request.done + chunk if pool.hold == CHUNK else need, now), chunk)
         budget -= chunk

@@ -77,7 +77,7 @@ def enter(s: State, r: int, slot: int, n: int, tokens: int, now: float) -> int:
     pool = s.pool[replica.pool]
     while replica.running < pool.max_seqs and n < pool.max_seqs and tokens < pool.max_tokens:
         i = candidate(s, r)
-        if i < 0 or not fits(replica, pool, s.request[i].prompt):
+        if i < 0 or not fits(replica, pool, s.request[i], s.request[i].prompt):
             break
         chunk = min(s.request[i].prompt - s.request[i].done, pool.max_tokens - tokens)
         n = add(s, r, slot, n, admit(s, r, s.request[i].prompt, now), chunk)

@@ -98,14 +98,15 @@ def enter_by_estimate(s: State, r: int, slot: int, n: int, budget: int, now: flo
         chunk, answer = next_chunk(pool, request, budget), tokens_left(s, i)
         if chunk == 0:
             break
-        alone = replica.running == 0 and fits(replica, pool, request.prompt)
-        fit = request.prompt + answer + pool.block_tokens < free - held
+        alone = replica.running == 0 and fits(replica, pool, request, request.prompt)
+        prompt = request.prompt - request.borrowed
+        fit = prompt + answer + pool.block_tokens < free - held
         if replica.running + replica.moving >= pool.max_seqs or not (fit or alone):
             replica.full = 1
             break
         n = add(s, r, slot, n, admit(s, r, request.prompt, now), chunk)
         budget -= chunk
-        held += blocks_of(pool, request.prompt) * pool.block_tokens + pool.block_tokens
+        held += blocks_of(pool, prompt) * pool.block_tokens + pool.block_tokens
         held += answer if request.done + chunk == request.prompt else 0
     return n
 

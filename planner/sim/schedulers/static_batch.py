@@ -30,6 +30,6 @@ def board(s: State, r: int, now: float) -> None:
     while s.queue[r].length > 0 and replica.running + replica.moving < pool.max_seqs:
         request = s.request[s.queue[r].head]
         whole = request.input + request.output
-        if not fits(replica, pool, whole):
+        if not fits(replica, pool, request, whole):
             return
         admit(s, r, whole, now)
