@@ -103,9 +103,10 @@ def _priced(c: Candidate) -> tuple[object, ...]:
 
 def _replica(setting: Setting, c: Candidate) -> Replica:
     hardware = setting.sites[c.site].hardware
-    return build_replica(
+    built = build_replica(
         setting.models[c.model], c.pool(setting), hardware, setting.profile, estimator=setting.estimator
     )
+    return setting.cached(built)
 
 
 def _trial(setting: Setting, candidate: Candidate, load: Load, like: Replica) -> Trial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from planner.catalog.catalog import Catalog
@@ -13,6 +13,7 @@ from planner.spec.engine import EngineProfile, Way
 from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.scenario import NodeType, Scenario
+from planner.spec.step import KvTier, Replica
 from planner.traffic import read_presets
 
 
@@ -77,6 +78,14 @@ class Setting:
     def estimator(self) -> str | None:
         """The source of step times that the scenario asks for, over those of the catalog."""
         return self.scenario.engine.estimator
+
+    def cached(self, replica: Replica) -> Replica:
+        """The replica with the prefix cache that the scenario gives it."""
+        engine = self.scenario.engine
+        if engine.prefix_cache and not engine.kv_tiers:
+            return replica
+        tiers = (KvTier(t.capacity_bytes, t.bandwidth_bytes_per_s, t.latency_s) for t in engine.kv_tiers)
+        return replace(replica, prefix_cache=engine.prefix_cache, tiers=tuple(tiers))
 
     def slowdown(self, rel_error: float) -> float:
         """By how much longer steps of this error may last with every promise still kept."""

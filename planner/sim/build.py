@@ -91,6 +91,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         log=np.zeros(0, LOG),
         task=task,
         successor=successor,
+        home=np.full((len(pool), max(len(task), 1)), NOBODY, np.int64),
         **prefix_records(replica, pool, kinds, requests.chains),
     )
 

@@ -24,6 +24,7 @@ import planner
 from planner.sim import (
     blocks,
     events,
+    flights,
     gaps,
     kvcache,
     loop,
@@ -121,7 +122,7 @@ def compiled_loop() -> Loop:
 
 def modules() -> list[ModuleType]:
     """Every module whose functions run compiled, schedulers and routers included."""
-    found = [state, events, gaps, blocks, prefixes, kvcache, pricing, transfer, tasks, service, loop]
+    found = [state, events, flights, gaps, blocks, prefixes, kvcache, pricing, transfer, tasks, service, loop]
     for package in (schedulers, routers):
         found.append(package)
         found += [sys.modules[f"{package.__name__}.{info.name}"] for info in pkgutil.iter_modules(package.__path__)]

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from planner.sim.events import set_event, wake
+from planner.sim.flights import after, steps_until
 from planner.sim.gaps import gap_bin, record_gap, record_ramp
 from planner.sim.kvcache import blocks_of, compact, grow, holds
 from planner.sim.prefixes import leave, let_go
@@ -224,26 +225,6 @@ def take_blocks(s: State, r: int, slot: int) -> None:
         request = s.request[seats[k].request]
         if not holds(pool, request, request.done + flight.steps - 1):
             grow(replica, request, blocks_of(pool, request.done + flight.steps - 1))
-
-
-def after(flight: Any, steps: int) -> float:
-    """Time at which the first `steps` steps of a flight have run: an arithmetic series."""
-    return float(flight.start_s + (steps * flight.first_s + flight.slope_s * (steps * (steps - 1) / 2)))
-
-
-def steps_until(flight: Any, now: float) -> int:
-    """The first step of a flight that ends at `now` or later; the root of a quadratic, then exact by comparison."""
-    elapsed = now - flight.start_s
-    b = flight.first_s - flight.slope_s / 2
-    root = b + math.sqrt(b * b + 2 * flight.slope_s * elapsed)
-    j = flight.steps
-    if root > 0.0 and 2 * elapsed / root < j:
-        j = max(int(2 * elapsed / root), 1)
-    while j > 1 and after(flight, j - 1) >= now:
-        j -= 1
-    while j < flight.steps and after(flight, j) < now:
-        j += 1
-    return int(j)
 
 
 def cut(s: State, r: int, now: float) -> None:

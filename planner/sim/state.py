@@ -277,6 +277,7 @@ class State(NamedTuple):
     successor: the tasks that wait for others.
     chain: links of all requests. entry [R, entries], bucket [R, buckets], shelf [R, tiers] (idle entries, the one to go
     first at its head), tier [P, tiers]: prefix caches; tier 0 is the memory of the accelerators.
+    home [P, tasks]: by the first task of a job, the replica that the job keeps to.
     """
 
     request: Any
@@ -305,6 +306,7 @@ class State(NamedTuple):
     bucket: Any
     shelf: Any
     tier: Any
+    home: Any
 
 
 def push_back(s: State, q: int, i: int) -> None:

@@ -15,7 +15,7 @@ from planner.spec.checks import Name, Path, Share, twice, wrong
 from planner.spec.hardware import EstimatorName
 from planner.spec.precision import Dtype, KvDtype
 from planner.spec.workload import RequestClass
-from planner.units import BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, UsdPerKwh, Watts
+from planner.units import Bytes, BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, UsdPerKwh, Watts
 
 Goal = Literal["usd_per_hour", "usd_per_mtok", "joules_per_token", "gpus", "goodput"]
 Role = Literal["aggregated", "disaggregated"]
@@ -87,6 +87,14 @@ class Fleet(Frozen):
     networks: tuple[Network, ...] = ()
 
 
+class KvMemory(Frozen):
+    """Memory of each replica for prefixes: host memory, disk or a remote store (its share of it)."""
+
+    capacity_bytes: Bytes
+    bandwidth_bytes_per_s: BytesPerSecond
+    latency_s: Seconds = 0.0
+
+
 class Engine(Frozen):
     name: str
     version: str
@@ -95,6 +103,10 @@ class Engine(Frozen):
     max_seqs: PositiveInt | None = None
     memory_fraction: Share | None = Field(None, gt=0, le=1)
     router: str = "round_robin"
+    prefix_cache: bool = True
+    """Whether computed prompts stay for requests that begin alike."""
+    kv_tiers: tuple[KvMemory, ...] = ()
+    """Where prefixes go when the accelerators' memory is full, nearest first."""
     estimator: EstimatorName | None = None
     """Source of step times; empty = what the accelerator's catalog entry says, else fitted."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from planner.errors import BadInput, Problem
 from planner.spec.requests import Chains, Ints
 from planner.spec.workload import SharedPrefix
+from planner.traffic.jobs import Jobs
 
 LINK_TOKENS = 16
 """Of streams that say nothing finer or coarser: the usual block of an engine."""
@@ -44,3 +45,43 @@ def one_size(known: Sequence[Chains]) -> int:
         what = f"prefix hashes of {sizes[0]} and of {sizes[-1]} tokens cannot be simulated together"
         raise BadInput(Problem(what, hint="simulate these traces one by one"))
     return sizes[0]
+
+
+def of_jobs(jobs: Jobs, link_tokens: int) -> Chains:
+    """Prompts that go on where an earlier task of their job ended begin with all that it read and wrote.
+
+    The tasks of a conversation lie on one line of links, each a longer stretch of it; where two go on from the same
+    point, the second begins a line of its own with a copy of what they share.
+    """
+    count = (jobs.input_tokens + jobs.output_tokens) // link_tokens
+    line, lines = _lines(jobs, count)
+    sizes = np.zeros(len(lines), np.int64)
+    np.maximum.at(sizes, line, count)
+    start = np.cumsum(sizes) - sizes
+    links = np.arange(int(sizes.sum()))
+    for one, (source, copied) in enumerate(lines):
+        if source >= 0:
+            links[start[one] : start[one] + copied] = links[start[source] : start[source] + copied]
+    return Chains(start[line], count, links, link_tokens)
+
+
+def _lines(jobs: Jobs, count: Ints) -> tuple[Ints, list[tuple[int, int]]]:
+    """(line of each task, (line it branches from or -1, links they share) of each line)."""
+    came: list[list[int]] = [[] for _ in jobs.node]
+    for parent, child in zip(jobs.parent.tolist(), jobs.child.tolist(), strict=True):
+        came[child].append(parent)
+    whole = (jobs.input_tokens + jobs.output_tokens).tolist()
+    line, tip, lines = np.zeros(len(came), np.int64), list[int](), list[tuple[int, int]]()
+    talkers: list[list[int]] = []  # tasks whose tokens may have reached a task, itself included
+    for row, history in enumerate(jobs.history_tokens.tolist()):
+        heard = [one for parent in came[row] for one in talkers[parent]]
+        source = next((one for one in heard if whole[one] == history), -1) if history else -1
+        talkers.append([row] if source >= 0 else [*dict.fromkeys(heard), *([row] if whole[row] else [])])
+        if source >= 0 and tip[line[source]] == source:
+            line[row] = line[source]
+            tip[line[row]] = row
+            continue
+        line[row] = len(lines)
+        tip.append(row)
+        lines.append((int(line[source]), int(min(count[source], count[row]))) if source >= 0 else (-1, 0))
+    return line, lines

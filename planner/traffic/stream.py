@@ -124,7 +124,8 @@ class Stream:
         times = self._times(n, seed, rate_scale)
         if self.graph is not None:
             none = np.zeros(0, np.int64)
-            return Drawn(times, none, none, jobs=self._jobs(self.graph, n, seed))
+            jobs = self._jobs(self.graph, n, seed)
+            return Drawn(times, none, none, chains.of_jobs(jobs, link_tokens), jobs)
         if self.lengths is None:
             assert self.recorded is not None  # a stream has lengths or a trace
             rows = self._rows(n, seed)

@@ -228,13 +228,17 @@ def test_requests_one_by_one_see_a_plain_lru_cache(world: SimpleNamespace) -> No
     ],
 )  # fmt: skip
 def test_hit_rates_of_the_recorded_traces(world: SimpleNamespace, name: str, links: int, share: float) -> None:
-    """One request after another, as the published rates were counted: share of all prompt tokens that is found."""
+    """One request after another, as the published rates were counted: share of all prompt tokens that is found.
+
+    Those gave up a prompt's head first, which a cache of chains never does: a small one may find a little more.
+    """
     recorded = read(TRACES / f"{name}.jsonl.gz", None)
     n = len(recorded)
     requests = replace(world.some_requests(np.arange(n) * 1e4, recorded.input_tokens, 1), chains=recorded.chains)
     run = served(world, requests, kv_blocks=links, block_tokens=512, max_tokens_per_step=1 << 15, watermark=0.0)
     assert not run.rejected.any()
-    assert run.pools["all"].hit_tokens / requests.input_tokens.sum() == pytest.approx(share, abs=0.012)
+    found = run.pools["all"].hit_tokens / requests.input_tokens.sum()
+    assert share - 0.005 <= found <= share + (0.02 if links < 100_000 else 0.005)
 
 
 def test_prefixes_that_fit_no_blocks_are_told(world: SimpleNamespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from planner.sim.metrics import ttft_s
 from planner.sim.simulate import Run, simulate
 from planner.spec.deployment import Deployment, Route
+from planner.spec.requests import TaskKind, Tasks
 
 
 def play(world: Any, router: str, replicas: int = 8, n: int = 4000, rate: float = 1.0) -> Run:
@@ -71,3 +73,23 @@ def test_shares_of_a_class(world: Any) -> None:
     run = simulate(Deployment(pools=pools, routes=routes), {"a": replica, "b": replica}, requests)
     seen = np.cumsum(run.pool == 0) - 0.3 * np.arange(1, 1001)
     assert np.abs(seen).max() < 3
+
+
+def test_a_session_stays_where_it_began(world: Any) -> None:
+    """Four sessions of ten turns over two replicas; without affinity turns wander."""
+    n = 40
+    requests = world.some_requests(np.zeros(n), 500, 20)
+    turn, job = np.arange(n) % 10, np.arange(n) // 10
+    first = np.arange(n + 1) - np.arange(n + 1) // 10
+    tasks = Tasks(
+        job=job, turn=np.arange(n), kind=np.zeros(n, np.int64), kinds=(TaskKind(0, "llm", "llm"),),
+        service_s=np.zeros(n), history_tokens=np.zeros(n, np.int64), first=first,
+        child=np.flatnonzero(turn > 0), delay_s=np.full(36, 0.01), bytes=np.zeros(36),
+    )  # fmt: skip
+    homes = {}
+    for router in ("session_affinity", "random"):
+        kinds = {"all": world.a_replica()}
+        run = simulate(world.one_pool(2, router), kinds, replace(requests, tasks=tasks))
+        homes[router] = [len(set(run.replica[job == j].tolist())) for j in range(4)]
+    assert homes["session_affinity"] == [1, 1, 1, 1]
+    assert homes["random"] == [2, 2, 2, 2]

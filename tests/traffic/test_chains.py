@@ -89,3 +89,31 @@ def test_hashes_that_are_none(tmp_path: Path, hashes: str) -> None:
 def test_a_trace_takes_no_prefix_of_the_scenario() -> None:
     with pytest.raises(ValueError, match="hash_ids"):
         RequestClass.model_validate({"name": "t", "model": "m", "trace": {"file": "t.jsonl"}, "prefix": {"tokens": 9}})
+
+
+def a_session(**graph: object) -> RequestClass:
+    lengths = {"input": {"fixed": 100}, "output": {"fixed": 60}}
+    given: dict[str, object] = {"name": "talk", "model": "m", "arrivals": {"rate": "1/s"}, "lengths": lengths}
+    given["session"] = {"turns": {"fixed": 3}, "think": {"fixed": "1 s"}}
+    return RequestClass.model_validate({**given, **graph})
+
+
+def test_turns_of_a_session_lie_on_one_line() -> None:
+    requests = drawn(a_session(), requests=2)
+    rows = [links(requests, i) for i in range(6)]
+    assert [len(row) for row in rows] == [160 // 16, 320 // 16, 480 // 16] * 2
+    assert rows[2][: len(rows[0])] == rows[0]
+    assert rows[2][: len(rows[1])] == rows[1]
+    assert set(rows[2]).isdisjoint(rows[5])
+
+
+def test_two_that_go_on_from_one_point_share_only_what_was_before() -> None:
+    llm = {"phase": "llm", "input": {"fixed": 80}, "output": {"fixed": 80}}
+    nodes = {"ask": llm, "left": llm, "right": llm}
+    edges = [{"source": "ask", "target": "left"}, {"source": "ask", "target": "right"}]
+    fork = {"entry": "ask", "nodes": nodes, "edges": edges}
+    requests = drawn(a_session(session=None, lengths=None, graph=fork), requests=1)
+    ask, left, right = (links(requests, i) for i in range(3))
+    assert left[:10] == right[:10] == ask
+    assert len(left) == len(right) == 20
+    assert set(left[10:]).isdisjoint(right[10:])

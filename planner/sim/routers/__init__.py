@@ -13,10 +13,19 @@ from planner.sim.routers.power_of_two import power_of_two
 from planner.sim.routers.prefix_affinity import prefix_affinity
 from planner.sim.routers.random_choice import random_choice
 from planner.sim.routers.round_robin import round_robin
+from planner.sim.routers.session_affinity import session_affinity
 from planner.sim.state import State
 
 ROUTERS: Registry[int] = Registry("router")
-_NAMES = ("round_robin", "least_outstanding", "random", "power_of_two", "least_kv", "prefix_affinity")
+_NAMES = (
+    "round_robin",
+    "least_outstanding",
+    "random",
+    "power_of_two",
+    "least_kv",
+    "prefix_affinity",
+    "session_affinity",
+)
 for _number, _name in enumerate(_NAMES):
     ROUTERS.register(_name)(_number)
 
@@ -34,4 +43,6 @@ def choose_replica(s: State, p: int, i: int) -> int:
         return least_kv(s, p, i)
     if router == 5:
         return prefix_affinity(s, p, i)
+    if router == 6:
+        return session_affinity(s, p, i)
     return round_robin(s, p, i)

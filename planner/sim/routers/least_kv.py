@@ -1,20 +1,27 @@
-"""Least KV: the replica whose cache is least taken, counting the prompts that wait; ties go to the lowest number."""
+"""Least KV: the replica that holds the fewest tokens, counting the prompts that wait; ties go to the lowest number."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from planner.sim.flights import steps_until
 from planner.sim.state import State
 
 
 def least_kv(s: State, p: int, i: int) -> int:
-    best = s.pool[p].first
-    for r in range(best + 1, s.pool[p].first + s.pool[p].replicas):
-        if claimed(s.pool[p], s.replica[r]) < claimed(s.pool[p], s.replica[best]):
-            best = r
+    best, fewest = -1, 0
+    for r in range(s.pool[p].first, s.pool[p].first + s.pool[p].replicas):
+        tokens = held(s, r, s.clock[0].now_s)
+        if best < 0 or tokens < fewest:
+            best, fewest = r, tokens
     return int(best)
 
 
-def claimed(pool: Any, replica: Any) -> int:
-    """Tokens that the blocks in use hold, and those that wait for some."""
-    return int((replica.kv_blocks - replica.free_blocks) * pool.block_tokens + replica.waiting_tokens)
+def held(s: State, r: int, now: float) -> int:
+    """Tokens of who runs on replica r, what steps taken together have made so far included, and of who waits."""
+    replica = s.replica[r]
+    tokens = replica.waiting_tokens
+    for k in range(replica.running):
+        tokens += s.request[s.running[r, k]].done
+    if replica.flights > 0:
+        flight = s.flight[r, replica.oldest]
+        tokens += flight.decodes * (steps_until(flight, now) - 1)
+    return int(tokens)

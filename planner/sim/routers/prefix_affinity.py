@@ -11,7 +11,7 @@ from planner.sim.routers.least_outstanding import least_outstanding
 from planner.sim.state import NOBODY, State
 
 APART, TIMES = 64, 1.5
-"""By how many requests and how many times the busiest exceeds the idlest replica when load counts more than prefixes."""
+"""By how many requests, and how many times, the busiest exceeds the idlest when load counts more than prefixes."""
 
 
 def prefix_affinity(s: State, p: int, i: int) -> int:

@@ -31,7 +31,7 @@ def swap_in(s: State, r: int, slot: int, n: int, now: float) -> int:
     pool = s.pool[replica.pool]
     while queue.length > 0 and replica.running + replica.moving < pool.max_seqs:
         request = s.request[queue.head]
-        if not request.swapped or not fits(replica, pool, request.done):
+        if not request.swapped or not fits(replica, pool, request, request.done):
             break
         request.swapped = 0
         replica.swap_s += blocks_of(pool, request.done - 1) * pool.swap_block_s
