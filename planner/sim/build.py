@@ -65,7 +65,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
     replica = replica_records(pool)
     edge = edge_records(deployment)
     request = request_records(deployment, requests, seed)
-    add_chains(request, pool, deployment.pools, kinds, requests.chains)
+    add_chains(request, pool[: len(kinds)], deployment.pools, kinds, requests.chains)
     assign_edges(request, pool, edge, splits(deployment))
     task, successor = task_records(requests.tasks, deployment, request, edge)
     refused = ~admissible(request, pool, edge, kinds)

@@ -71,9 +71,9 @@ def prefix_records(
 
 
 def tier_records(pool: NDArray[Any], kinds: Sequence[Replica]) -> NDArray[Any]:
-    """Tiers below the memory of the accelerators, in links; [pools, 1 + tiers]."""
-    tiers = np.zeros((len(kinds), 1 + max(len(kind.tiers) for kind in kinds)), TIER)
-    for row, kind, record in zip(tiers, kinds, pool, strict=True):
+    """Tiers below the memory of the accelerators, in links; [pools, 1 + tiers]; services, the last, have none."""
+    tiers = np.zeros((len(pool), 1 + max(len(kind.tiers) for kind in kinds)), TIER)
+    for row, kind, record in zip(tiers, kinds, pool, strict=False):
         for place, tier in zip(row[1:], kind.tiers, strict=False):
             if record["link_bytes"] > 0:
                 place["links"] = int(tier.capacity_bytes // record["link_bytes"])

@@ -47,12 +47,14 @@ def one_size(known: Sequence[Chains]) -> int:
     return sizes[0]
 
 
-def of_jobs(jobs: Jobs, link_tokens: int) -> Chains:
+def of_jobs(jobs: Jobs, link_tokens: int) -> Chains | None:
     """Prompts that go on where an earlier task of their job ended begin with all that it read and wrote.
 
     The tasks of a conversation lie on one line of links, each a longer stretch of it; where two go on from the same
-    point, the second begins a line of its own with a copy of what they share.
+    point, the second begins a line of its own with a copy of what they share. None when no prompt goes on.
     """
+    if not jobs.history_tokens.any():
+        return None
     count = (jobs.input_tokens + jobs.output_tokens) // link_tokens
     line, lines = _lines(jobs, count)
     sizes = np.zeros(len(lines), np.int64)

@@ -32,7 +32,7 @@ def one_by_one(s: State, r: int, slot: int, now: float) -> int:
     replica = s.replica[r]
     if replica.running == 0:
         i = candidate(s, r)
-        if i < 0 or not fits(replica, s.pool[replica.pool], s.request[i].prompt):
+        if i < 0 or not fits(replica, s.pool[replica.pool], s.request[i], s.request[i].prompt):
             return 0
         return add(s, r, slot, 0, admit(s, r, s.request[i].prompt, now), s.request[i].prompt)
     i = s.running[r, 0]
