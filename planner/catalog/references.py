@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from planner.catalog.catalog import Catalog
 from planner.catalog.document import Document, Path_, printable, quoted
+from planner.catalog.options import without_flag
 from planner.catalog.prices import TERMS
 from planner.errors import BadInput, Problem, did_you_mean
 from planner.spec.checks import twice
@@ -232,6 +233,8 @@ class References:
         profile = self._asked(("engine", at), lambda: self.catalog.engine(name, version))
         if profile is not None and profile.engine != name:
             self.replaced["engine", "name"] = profile.engine
+        for field, what, hint in without_flag(engine, profile) if profile is not None else ():
+            self.wrong(("engine", field), what, hint)
 
 
 def _entries(value: object) -> Iterator[tuple[int, object]]:

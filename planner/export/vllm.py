@@ -7,6 +7,7 @@ Flag names: the long options of `vllm serve` (vLLM documentation, engine argumen
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -28,10 +29,10 @@ def vllm(plan: Plan) -> dict[str, str]:
     version = engine_of(plan, "vllm", OLDEST)
     linked = {pool for edge in plan.deployment.edges for pool in (edge.source, edge.target)}
     pairs = zip(plan.deployment.pools, plan.pools, strict=True)
-    fraction = plan.scenario["engine"].get("memory_fraction")
+    engine = plan.scenario["engine"]
     files = {}
     for pool, about in pairs:
-        flags = _flags(pool, about, pool.name in linked, fraction)
+        flags = _flags(pool, about, pool.name in linked, engine)
         files[f"{pool.name}.yaml"] = _head(pool, version) + yaml.safe_dump(flags, sort_keys=False)
     return files
 
@@ -44,7 +45,7 @@ def _head(pool: Pool, version: str) -> str:
     return what + start + (f"# name a checkpoint whose weights are {pool.weights}\n" if own else "")
 
 
-def _flags(pool: Pool, about: PoolPlan, linked: bool, fraction: float | None) -> dict[str, Any]:
+def _flags(pool: Pool, about: PoolPlan, linked: bool, engine: Mapping[str, Any]) -> dict[str, Any]:
     degrees = pool.parallelism
     flags: dict[str, Any] = {
         "model": about.checkpoint or pool.model,
@@ -65,10 +66,22 @@ def _flags(pool: Pool, about: PoolPlan, linked: bool, fraction: float | None) ->
         flags["quantization"] = QUANTIZED_ON_LOAD[pool.weights]
     if pool.kv == "fp8":
         flags["kv-cache-dtype"] = "fp8"
-    if fraction is not None:
-        flags["gpu-memory-utilization"] = fraction
     if linked:
         flags["kv-transfer-config"] = json.dumps(CONNECTOR)
+    return flags | _asked(engine)
+
+
+def _asked(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """What the scenario says of the engine itself. A switch that is off by `no-` must be named so in a file."""
+    flags: dict[str, Any] = {}
+    if engine.get("memory_fraction") is not None:
+        flags["gpu-memory-utilization"] = engine["memory_fraction"]
+    if engine.get("scheduling") == "priority":
+        flags["scheduling-policy"] = "priority"
+    if engine.get("long_prompt_tokens"):
+        flags["long-prefill-token-threshold"] = engine["long_prompt_tokens"]
+    if engine.get("whole_prompts"):
+        flags["no-enable-chunked-prefill"] = True
     return flags
 
 

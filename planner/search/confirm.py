@@ -111,7 +111,7 @@ def replica_of(setting: Setting, pool: Pool) -> Replica:
     hardware = setting.sites[pool.node].hardware
     if pool.encodes:
         return build_encoder(model, pool, hardware)
-    return setting.cached(build_replica(model, pool, hardware, setting.profile, estimator=setting.estimator))
+    return setting.as_set(build_replica(model, pool, hardware, setting.profile, estimator=setting.estimator), pool)
 
 
 def watch(

@@ -102,11 +102,9 @@ def _priced(c: Candidate) -> tuple[object, ...]:
 
 
 def _replica(setting: Setting, c: Candidate) -> Replica:
-    hardware = setting.sites[c.site].hardware
-    built = build_replica(
-        setting.models[c.model], c.pool(setting), hardware, setting.profile, estimator=setting.estimator
-    )
-    return setting.cached(built)
+    hardware, pool = setting.sites[c.site].hardware, c.pool(setting)
+    built = build_replica(setting.models[c.model], pool, hardware, setting.profile, estimator=setting.estimator)
+    return setting.as_set(built, pool)
 
 
 def _trial(setting: Setting, candidate: Candidate, load: Load, like: Replica) -> Trial:
@@ -143,5 +141,5 @@ def instant(like: Replica) -> Replica:
     cost = StepCost(nothing, nothing, nothing, nothing, MANY, 0.0, 0.0, 0.0, 0.0, 0.0, 0, "instant", 0.0)
     return replace(
         like, cost=cost, max_tokens_per_step=MANY, kv_blocks=MANY, watermark=0.0, stages=1, hop_s=0.0, dp=1,
-        request_s=0.0, admission_lag_steps=0.0,
+        request_s=0.0, admission_lag_steps=0.0, swap_bytes_per_s=0.0,
     )  # fmt: skip

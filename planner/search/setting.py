@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.catalog.catalog import Catalog
+from planner.catalog.options import without_flag
+from planner.errors import Problem, raise_all
 from planner.perf.hardware import Hardware
 from planner.search.demand import Load, Presets, loads
+from planner.search.options import with_options
+from planner.spec.deployment import Pool
 from planner.spec.engine import EngineProfile, Way
 from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.scenario import NodeType, Scenario
-from planner.spec.step import KvTier, Replica
+from planner.spec.step import Replica
 from planner.traffic import read_presets
 
 
@@ -79,13 +83,9 @@ class Setting:
         """The source of step times that the scenario asks for, over those of the catalog."""
         return self.scenario.engine.estimator
 
-    def cached(self, replica: Replica) -> Replica:
-        """The replica with the prefix cache that the scenario gives it."""
-        engine = self.scenario.engine
-        if engine.prefix_cache and not engine.kv_tiers:
-            return replica
-        tiers = (KvTier(t.capacity_bytes, t.bandwidth_bytes_per_s, t.latency_s) for t in engine.kv_tiers)
-        return replace(replica, prefix_cache=engine.prefix_cache, tiers=tuple(tiers))
+    def as_set(self, replica: Replica, pool: Pool) -> Replica:
+        """The replica with what the scenario says of its engine."""
+        return with_options(replica, self.scenario.engine, pool, self.sites[pool.node].accelerator)
 
     def slowdown(self, rel_error: float) -> float:
         """By how much longer steps of this error may last with every promise still kept."""
@@ -113,6 +113,8 @@ def resolve(scenario: Scenario, catalog: Catalog, folder: Path) -> Setting:
 def _profile(scenario: Scenario, catalog: Catalog) -> EngineProfile:
     """The engine's profile with what the scenario overrides."""
     profile, fraction = catalog.engine(scenario.engine.name, scenario.engine.version), scenario.engine.memory_fraction
+    found = without_flag(scenario.engine.model_dump(), profile)
+    raise_all([Problem(f"engine: {name}: {what}", hint=hint) for name, what, hint in found])
     if fraction is None:
         return profile
     return profile.model_copy(update={"memory": profile.memory.model_copy(update={"fraction": fraction})})

@@ -80,6 +80,10 @@ class MemoryRule(Frozen):
 
 
 Way = Literal["pp", "dp", "ep", "cp", "dcp", "split"]
+Option = Literal[
+    "scheduling", "preemption", "long_prompt_tokens", "whole_prompts", "mixed_chunks", "conservativeness"
+]  # fmt: skip
+"""Settings of a scenario's engine that not every engine has a flag for."""
 
 
 class Abilities(Frozen):
@@ -87,7 +91,7 @@ class Abilities(Frozen):
 
     ways: pipeline, attention-data, expert, prefill context and decode context parallelism, and `split`: prefill apart
     from decode. weights, kv: number formats, empty = all that the accelerator has. max_tp: ranks of a tensor-parallel
-    group, None = any number.
+    group, None = any number. options: flags of its scheduler that a scenario may set.
     """
 
     ways: tuple[Way, ...] = ("pp", "dp", "ep", "split")
@@ -96,6 +100,7 @@ class Abilities(Frozen):
     max_tp: PositiveInt | None = None
     partial_ep: bool = True
     """Whether experts may be spread over some of the ranks that share them, not all."""
+    options: tuple[Option, ...] = ()
 
 
 class Patch(Frozen):

@@ -109,6 +109,20 @@ class Engine(Frozen):
     """Where prefixes go when the accelerators' memory is full, nearest first."""
     estimator: EstimatorName | None = None
     """Source of step times; empty = what the accelerator's catalog entry says, else fitted."""
+    scheduling: Literal["fcfs", "priority"] = Field("fcfs", exclude_if=lambda value: value == "fcfs")
+    """Who goes first: in order of arrival, or by the `priority` of the classes (vLLM --scheduling-policy)."""
+    preemption: Literal["recompute", "swap"] = Field("recompute", exclude_if=lambda value: value == "recompute")
+    """What becomes of the cache of who must make room: swapped to host memory over PCIe (vLLM before 0.8)."""
+    long_prompt_tokens: PositiveInt | None = Field(None, exclude_if=lambda value: value is None)
+    """Most tokens of one prompt in a step (vLLM --long-prefill-token-threshold)."""
+    whole_prompts: bool = Field(False, exclude_if=lambda value: not value)
+    """Prompts are not cut at the token budget (no chunked prefill)."""
+    mixed_chunks: bool = Field(False, exclude_if=lambda value: not value)
+    """Decodes share the steps of prompts (SGLang --enable-mixed-chunk)."""
+    conservativeness: float | None = Field(None, gt=0, exclude_if=lambda value: value is None)
+    """How much room running requests keep for their answers (SGLang --schedule-conservativeness)."""
+    too_long: Literal["reject", "refuse"] = Field("reject", exclude_if=lambda value: value == "reject")
+    """A request longer than the model's context or the KV cache is rejected, as engines do, or refuses the run."""
 
 
 class Search(Frozen):
@@ -230,6 +244,9 @@ class Scenario(Frozen):
             for place, name in enumerate(quota.nodes):
                 if name not in nodes:
                     yield ("limits", "quotas", index, "nodes", place), f"no node of the fleet is called {name!r}"
+        for index, one in enumerate(self.classes):
+            if one.priority and self.engine.scheduling != "priority":
+                yield ("classes", index, "priority"), "needs `engine: {scheduling: priority}`"
         regions = {node.region for node in self.fleet.nodes}
         for index, one in enumerate(self.classes):
             for place, region in enumerate(one.regions):

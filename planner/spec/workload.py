@@ -112,6 +112,8 @@ class RequestClass(Frozen):
     prefix: SharedPrefix | None = None
     """What prompts have in common, for the prefix cache; the tokens are part of the input."""
     slo: Slo = Slo()
+    priority: int = Field(0, exclude_if=lambda priority: priority == 0)
+    """Lower goes first where the engine goes by priority."""
     regions: tuple[str, ...] = ()
     """Regions of node types that may serve it; empty = any."""
     precision: Precision = Precision()

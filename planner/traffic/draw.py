@@ -17,7 +17,7 @@ from planner.traffic.chains import LINK_TOKENS, join, one_size
 from planner.traffic.jobs import one_node
 from planner.traffic.presets import Preset, preset, shipped
 from planner.traffic.readers import read
-from planner.traffic.stream import Drawn, Offered, Stream
+from planner.traffic.stream import Drawn, Offered, Stream, priorities
 from planner.traffic.tasks import as_tasks
 
 DEFAULT_REQUESTS = 1000
@@ -118,7 +118,8 @@ def _stream(one: RequestClass, folder: Path, known: Mapping[str, Preset]) -> Str
     graph = one_node(lengths) if one.session is not None and lengths is not None else one.graph
     session = None if graph is None else one.session
     return Stream(
-        one.name, one.model, lengths, None, arrivals, one.requests, prefix=one.prefix, graph=graph, session=session
+        one.name, one.model, lengths, None, arrivals, one.requests, prefix=one.prefix, graph=graph, session=session,
+        priority=one.priority,
     )  # fmt: skip
 
 
@@ -134,7 +135,9 @@ def _trace_stream(one: RequestClass, folder: Path) -> Stream:
     requests = one.requests
     if one.arrivals is not None and one.arrivals.all_at_once:
         requests = requests or len(recorded)
-    return Stream(one.name, one.model, None, recorded, one.arrivals, requests, one.trace.rate_scale)
+    return Stream(
+        one.name, one.model, None, recorded, one.arrivals, requests, one.trace.rate_scale, priority=one.priority
+    )
 
 
 def _link_tokens(streams: Sequence[Stream]) -> int:
@@ -179,4 +182,5 @@ def _merge(streams: Sequence[Stream], drawn: Sequence[Drawn], open_size: int, co
         tuple(stream.name for stream in streams),
         concurrency,
         chains=chains.of(order) if chains is not None else None,
+        priorities=priorities(streams),
     )

@@ -7,6 +7,7 @@ draw never changes its requests; a longer draw only goes on where a shorter one 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +76,7 @@ class Stream:
     prefix: SharedPrefix | None = None
     graph: Graph | None = None
     session: Session | None = None
+    priority: int = 0
 
     @property
     def concurrency(self) -> int:
@@ -200,3 +202,9 @@ class Stream:
             return self
         flat = self.arrivals.model_copy(update={"rate_per_s": self.peak_per_s, "profile": ()})
         return replace(self, arrivals=flat)
+
+
+def priorities(streams: Sequence[Stream]) -> tuple[int, ...]:
+    """Of each class; nothing when all are equal."""
+    found = tuple(stream.priority for stream in streams)
+    return found if len(set(found)) > 1 else ()

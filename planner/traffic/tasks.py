@@ -10,7 +10,7 @@ from planner.spec.deployment import LLM
 from planner.spec.requests import Floats, Ints, Requests, TaskKind, Tasks
 from planner.traffic.chains import join
 from planner.traffic.jobs import Jobs
-from planner.traffic.stream import Drawn, Stream
+from planner.traffic.stream import Drawn, Stream, priorities
 
 
 def as_tasks(streams: Sequence[Stream], drawn: Sequence[Drawn], order: Ints, concurrency: int) -> Requests:
@@ -46,6 +46,7 @@ def as_tasks(streams: Sequence[Stream], drawn: Sequence[Drawn], order: Ints, con
         concurrency,
         chains=None if chains is None else chains.of(rows),
         tasks=tasks,
+        priorities=priorities(streams),
     )
 
 

@@ -11,7 +11,7 @@ from planner.spec.plan import Plan
 from planner.testing import tiny_plan
 
 
-def changed(plan: Plan, engine: dict[str, str] | None = None, **pool: object) -> Plan:
+def changed(plan: Plan, engine: dict[str, object] | None = None, **pool: object) -> Plan:
     document = plan.model_dump(mode="json")
     document["scenario"]["engine"].update(engine or {})
     document["deployment"]["pools"][0].update(pool)
@@ -80,3 +80,12 @@ def test_shared_caches_have_a_flag_and_shared_prompts_have_none():
     assert flags(changed(tiny_plan(), **pool))["decode-context-parallel-size"] == 2
     with pytest.raises(BadInput, match="no vLLM release runs prefill context parallelism"):
         flags(changed(tiny_plan(), parallelism={"tp": 4, "cp": 2}))
+
+
+def test_settings_of_the_engine_become_flags():
+    asked = {"scheduling": "priority", "long_prompt_tokens": 512, "whole_prompts": True, "memory_fraction": 0.8}
+    found = flags(changed(tiny_plan(), engine=asked))
+    assert found["scheduling-policy"] == "priority"
+    assert found["long-prefill-token-threshold"] == 512
+    assert found["no-enable-chunked-prefill"] is True
+    assert found["gpu-memory-utilization"] == 0.8

@@ -1,0 +1,134 @@
+"""Settings of the engine and priorities of classes: from the scenario's file to the simulated replica."""
+
+from collections.abc import Callable
+
+import pytest
+
+from planner.catalog import Catalog, ResolvedScenario, parse_scenario
+from planner.errors import BadInput
+from planner.search.confirm import replica_of
+from planner.search.predict import setting_of, simulate
+from planner.spec.deployment import Deployment, Pool, Route
+from planner.spec.step import Replica
+
+SCENARIO = """\
+version: 1
+name: mixed
+models:
+  llama: {model: llama-3.1-8b}
+classes:
+  - name: chat
+    model: llama
+    lengths: {input: {fixed: 512}, output: {fixed: 64}}
+    arrivals: {rate: 20/s}
+    requests: 400
+CHAT
+  - name: batch
+    model: llama
+    lengths: {input: {fixed: 6000}, output: {fixed: 64}}
+    arrivals: {rate: 4/s}
+    requests: 80
+BATCH
+fleet:
+  nodes:
+    - {name: h100, node: aws-p5.4xlarge, count: 2}
+engine: {ENGINE}
+"""
+V1, V0, SGLANG = (f"name: {name}, version: {version}" for name, version in (
+    ("vllm", "0.19.0"), ("vllm", "0.6.3"), ("sglang", "0.5.5")
+))  # fmt: skip
+Read = Callable[..., ResolvedScenario]
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return Catalog.open()
+
+
+@pytest.fixture(scope="module")
+def read(catalog: Catalog) -> Read:
+    def given(engine: str, chat: int | None = None, batch: int | None = None) -> ResolvedScenario:
+        text = SCENARIO.replace("{ENGINE}", f"{{{engine}}}")
+        for word, priority in (("CHAT", chat), ("BATCH", batch)):
+            text = text.replace(f"{word}\n", "" if priority is None else f"    priority: {priority}\n")
+        return parse_scenario(text, catalog, file="mixed.yaml")
+
+    return given
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Deployment:
+    pool = Pool(name="all", model="llama-3.1-8b", node="h100", accelerator="h100-sxm-80gb", max_seqs=8)
+    return Deployment(pools=(pool,), routes=tuple(Route(request_class=c, pool="all") for c in ("chat", "batch")))
+
+
+def built(scenario: ResolvedScenario, deployment: Deployment) -> Replica:
+    return replica_of(setting_of(scenario, None, None), deployment.pools[0])
+
+
+def mean_ttft_s(scenario: ResolvedScenario, deployment: Deployment) -> dict[str, float]:
+    found = simulate(scenario, deployment)
+    return {one.name: one.metrics["ttft"]["mean"].value for one in found.classes}
+
+
+def test_the_class_with_the_lower_priority_answers_sooner(read: Read, deployment: Deployment) -> None:
+    plain = mean_ttft_s(read(V1), deployment)
+    first = mean_ttft_s(read(f"{V1}, scheduling: priority", 0, 5), deployment)
+    last = mean_ttft_s(read(f"{V1}, scheduling: priority", 5, 0), deployment)
+    assert first["chat"] < 0.8 * plain["chat"] < plain["chat"] < last["chat"]
+    assert last["batch"] < plain["batch"] < first["batch"]
+
+
+def test_equal_priorities_change_no_bit(read: Read, deployment: Deployment) -> None:
+    plain, equal = (
+        simulate(read(f"{V1}{more}", *same), deployment)
+        for more, same in (("", ()), (", scheduling: priority", (3, 3)))
+    )
+    assert plain.classes == equal.classes
+
+
+def test_a_priority_needs_an_engine_that_goes_by_it(read: Read) -> None:
+    with pytest.raises(BadInput, match=r"mixed\.yaml:11:.*scheduling: priority"):
+        read(V1, 1)
+
+
+@pytest.mark.parametrize(
+    ("engine", "field", "value"),
+    [
+        (f"{V1}, scheduling: priority", "by_priority", True),
+        (f"{V1}, long_prompt_tokens: 512", "long_prompt_tokens", 512),
+        (f"{V1}, whole_prompts: true", "whole_prompts", True),
+        (f"{V0}, preemption: swap", "swap_bytes_per_s", 64e9),
+        (V0, "swap_bytes_per_s", 0.0),
+        (f"{SGLANG}, mixed_chunks: true", "mixed_chunks", True),
+        (f"{SGLANG}, conservativeness: 0.3", "conservativeness", 0.3),
+    ],
+)
+def test_settings_reach_the_replica(read: Read, deployment: Deployment, engine: str, field: str, value: object) -> None:
+    assert getattr(built(read(engine), deployment), field) == value
+
+
+@pytest.mark.parametrize(
+    ("engine", "field"),
+    [
+        (f"{V1}, preemption: swap", "preemption"),
+        (f"{V1}, mixed_chunks: true", "mixed_chunks"),
+        (f"{V0}, scheduling: priority", "scheduling"),
+        (f"{SGLANG}, long_prompt_tokens: 512", "long_prompt_tokens"),
+    ],
+)
+def test_a_setting_that_the_engine_has_no_flag_for_is_refused_where_it_stands(
+    read: Read, engine: str, field: str
+) -> None:
+    with pytest.raises(BadInput, match="no such setting") as refused:
+        read(engine)
+    (problem,) = refused.value.problems
+    line = SCENARIO.replace("CHAT\n", "").replace("BATCH\n", "").splitlines().index("engine: {ENGINE}") + 1
+    assert (problem.where.file, problem.where.line) == ("mixed.yaml", line)
+    assert field in f"engine: {{{engine}}}"[problem.where.column - 1 :]
+
+
+def test_defaults_stay_out_of_the_plan(read: Read) -> None:
+    scenario = read(V1).scenario.model_dump(mode="json")
+    assert not {"scheduling", "preemption", "whole_prompts", "too_long"} & set(scenario["engine"])
+    assert "priority" not in scenario["classes"][0]
