@@ -20,6 +20,7 @@ from planner.cli import (
     report,
     schema,
     simulate,
+    trace,
     validate,
 )
 
@@ -54,7 +55,7 @@ def root(
 
 for command in (
     plan.plan, merge.merge, simulate.simulate, validate.validate, calibrate.calibrate, report.report, diff.diff,
-    check.check, explain.explain, export.export, schema.schema, init.init,
+    check.check, explain.explain, export.export, trace.trace, schema.schema, init.init,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(catalog.app, name="catalog")

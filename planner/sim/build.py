@@ -290,10 +290,10 @@ def assign_edges(request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any], 
 def admissible(
     request: NDArray[Any], pool: NDArray[Any], edge: NDArray[Any], kinds: Sequence[Replica]
 ) -> NDArray[np.bool_]:
-    """Which requests fit alone into the KV cache and the context of the pools they visit."""
+    """Which requests fit alone into the KV cache of one attention-DP rank and the context of the pools they visit."""
     limit = np.full(len(pool), np.iinfo(np.int64).max)
     limit[: len(kinds)] = [kind.max_context if kind.max_context > 0 else limit[0] for kind in kinds]
-    usable = pool["kv_blocks"] - pool["watermark_blocks"]
+    usable = (pool["kv_blocks"] - pool["watermark_blocks"]) // pool["dp"]
     whole = request["input"] + request["output"]
     here, moves = request["pool"], request["edge"] != NOBODY
     kept = np.where(moves, request["input"], whole)

@@ -2,7 +2,9 @@
 
 Between events nothing changes: while the batch is a pure decode batch that nobody can join, k steps are taken together
 (`steady_steps`), and an arrival that could join cuts them at the end of the step in progress. Written with loops and
-arrays only, because the same source runs compiled.
+arrays only, because the same source runs compiled. Replicas of several pipeline stages are stepped: two requests
+decode in different micro-batches already, and while a lone one is in the later stages the first is free, so whoever
+arrives starts in the middle of a step and not at an end at which steps taken together could be cut.
 """
 
 from __future__ import annotations

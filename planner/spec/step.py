@@ -12,6 +12,12 @@ pairs_j = q_j s_j + q_j (q_j + 1) / 2, and wpairs_j the same sum with each query
 
 linear_s(t) interpolates linearly in `linear_s`, sampled every `linear_stride` tokens from 0. decode_s[0] is the
 overhead of a step that decodes nothing.
+
+Attention-data-parallel ranks meet in every expert layer, so a step lasts as long as on its fullest rank: arrays by n
+hold the price of ceil(n / dp) sequences on one rank, and ranks without any run along (a dummy step). One queue and one
+pool of blocks serve all ranks. Left out: ranks with queues of their own, where one may wait while another has room and
+the fullest holds more than ceil(n / dp); the edge of each rank's cache, which a request meets alone (only that each
+fits into one rank is asked, see `planner.sim.build`); contexts that differ between ranks, priced at their mean.
 """
 
 from __future__ import annotations

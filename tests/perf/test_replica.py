@@ -85,6 +85,15 @@ def test_attention_data_parallel_ranks_share_the_batch(replica_of: ReplicaOf, po
     assert ranks.cost.decode_context_s[64] == pytest.approx(one.decode_context_s[8] / 8, rel=1e-6)
 
 
+def test_a_rank_without_requests_runs_along(replica_of: ReplicaOf, pool_of: PoolOf) -> None:
+    """One request on eight ranks costs what eight do, one each; the ninth makes a rank with two the slowest."""
+    place = {"node": "dgx-h200", "accelerator": "h200-sxm-141gb", "weights": "fp8", "dp": 8, "ep": 8}
+    cost = replica_of(pool_of("deepseek-v3", **place)).cost
+    assert np.array_equal(cost.decode_s[1:9], np.full(8, cost.decode_s[1]))
+    assert cost.decode_s[9] > cost.decode_s[8]
+    assert (cost.decode_s[1:] >= cost.decode_s[1]).all()
+
+
 def test_no_rank_gets_more_than_its_share_of_a_full_step(replica_of: ReplicaOf, pool_of: PoolOf) -> None:
     """Prompts do not split over ranks, but each rank stops at its token budget, so full steps are even."""
     place = {"node": "dgx-h200", "accelerator": "h200-sxm-141gb", "weights": "fp8", "dp": 8, "ep": 8}

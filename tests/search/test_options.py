@@ -109,23 +109,23 @@ def test_settings_reach_the_replica(read: Read, deployment: Deployment, engine: 
 
 
 @pytest.mark.parametrize(
-    ("engine", "field"),
+    ("engine", "value"),
     [
-        (f"{V1}, preemption: swap", "preemption"),
-        (f"{V1}, mixed_chunks: true", "mixed_chunks"),
-        (f"{V0}, scheduling: priority", "scheduling"),
-        (f"{SGLANG}, long_prompt_tokens: 512", "long_prompt_tokens"),
+        (f"{V1}, preemption: swap", "swap"),
+        (f"{V1}, mixed_chunks: true", "true"),
+        (f"{V0}, scheduling: priority", "priority"),
+        (f"{SGLANG}, long_prompt_tokens: 512", "512"),
     ],
 )
 def test_a_setting_that_the_engine_has_no_flag_for_is_refused_where_it_stands(
-    read: Read, engine: str, field: str
+    read: Read, engine: str, value: str
 ) -> None:
     with pytest.raises(BadInput, match="no such setting") as refused:
         read(engine)
     (problem,) = refused.value.problems
     line = SCENARIO.replace("CHAT\n", "").replace("BATCH\n", "").splitlines().index("engine: {ENGINE}") + 1
     assert (problem.where.file, problem.where.line) == ("mixed.yaml", line)
-    assert field in f"engine: {{{engine}}}"[problem.where.column - 1 :]
+    assert f"engine: {{{engine}}}"[problem.where.column - 1 :] == f"{value}}}"
 
 
 def test_defaults_stay_out_of_the_plan(read: Read) -> None:

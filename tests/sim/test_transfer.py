@@ -35,6 +35,14 @@ def test_a_fast_link_leaves_prefill_and_decode_alone(world: Any) -> None:
     assert there.finish_s[0] == pytest.approx(here.finish_s[0], rel=1e-12)
 
 
+def test_a_static_batch_reserves_nothing_for_answers_made_elsewhere(world: Any) -> None:
+    """A prompt fills the cache of the prefill pool but for one block; its answer of twenty blocks is not made there."""
+    requests = world.some_requests(np.zeros(2), 640, 320)
+    first = world.a_replica(scheduler="static_batch", kv_blocks=41, watermark=0.0, kv_bytes_per_token=KV)
+    run = simulate(split(world, "10 GB/s"), {"first": first, "then": world.a_replica()}, requests)
+    assert np.isfinite(run.finish_s).all()
+
+
 def test_the_copy_lengthens_the_first_gap_only(world: Any) -> None:
     requests = world.some_requests(0.0, 1000, 20)
     fast, slow = (play(world, split(world, b, latency="3 ms"), requests) for b in ("1e18 GB/s", "2 GB/s"))

@@ -6,7 +6,7 @@ Blocks for prompt and answer are reserved at admission, so nobody is preempted. 
 
 from __future__ import annotations
 
-from planner.sim.kvcache import admit, fits
+from planner.sim.kvcache import admit, fits, whole_life
 from planner.sim.schedulers.prefill_first import decode_all, unfinished_prompts
 from planner.sim.state import State
 
@@ -29,7 +29,7 @@ def board(s: State, r: int, now: float) -> None:
     pool = s.pool[replica.pool]
     while s.queue[r].length > 0 and replica.running + replica.moving < pool.max_seqs:
         request = s.request[s.queue[r].head]
-        whole = request.input + request.output
+        whole = whole_life(pool, request)
         if not fits(replica, pool, request, whole):
             return
         admit(s, r, whole, now)

@@ -16,18 +16,23 @@ from planner.traffic.readers import azure, burstgpt, mooncake, plain, sharegpt
 from planner.traffic.readers.base import READERS
 from planner.traffic.recorded import Recorded
 
-__all__ = ["READERS", "azure", "burstgpt", "mooncake", "plain", "read", "sharegpt"]
+__all__ = ["READERS", "azure", "burstgpt", "mooncake", "plain", "read", "read_named", "sharegpt"]
 
 _HEAD = 65536
 
 
 def read(path: Path, format: str | None = None) -> Recorded:
     """The requests of a trace file; BadInput names file and line of everything that is wrong."""
+    return read_named(path, format)[1]
+
+
+def read_named(path: Path, format: str | None = None) -> tuple[str, Recorded]:
+    """The same, after the name of the format it was read in."""
     where = Where(str(path))
     try:
         with path.open("rb") as raw, io.TextIOWrapper(_unzipped(raw), encoding="utf-8-sig", newline="") as text:
             name = format or _recognise(text, where)
-            return READERS.get(name).read(text, str(path))
+            return name, READERS.get(name).read(text, str(path))
     except UnicodeDecodeError as error:
         raise BadInput(Problem("the trace is not UTF-8 text", where)) from error
     except (OSError, EOFError, zlib.error) as error:
