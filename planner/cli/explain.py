@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from planner.spec.plan import Plan
     from planner.spec.scenario import Scenario
 
-QUESTIONS = ("why", "costs", "why-not")
+QUESTIONS = ("why", "costs", "sensitivity", "why-not")
 STOPPED_AT_LIMIT = 4
 
 
 def explain(
     plan: PlanFile,
-    question: Annotated[str, typer.Argument(metavar="[why|costs|why-not]", help="What to explain.")] = "why",
+    question: Annotated[
+        str, typer.Argument(metavar="[why|costs|sensitivity|why-not]", help="What to explain.")
+    ] = "why",
     what: Annotated[
         list[str] | None, typer.Argument(metavar="WHAT...", help="For why-not: tp8, h100, disaggregated, pp2, fp8, ...")
     ] = None,
@@ -37,9 +39,9 @@ def explain(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Explain a plan: why (from the file alone), what each promise costs, or why not something else.
+    """Explain a plan: why (from the file alone), what each promise costs, what traffic and prices do, why not else.
 
-    costs and why-not plan again and compare in the first goal that differs; --time-limit holds for each fresh plan.
+    All but why plan again and compare in the first goal that differs; --time-limit holds for each fresh plan.
     """
     from planner.catalog import Catalog
     from planner.cli.output import print_json, print_text
@@ -54,7 +56,7 @@ def explain(
         return
     opened = Catalog.open(catalog or ())
     run = Run(asked.seed, jobs, time_limit, None, quiet, no_color)
-    base, rows, proven = _answers(asked, str(plan), what or [], folder or plan.parent, opened, run)
+    base, rows, proven = _answers(asked, str(plan), question, what or [], folder or plan.parent, opened, run)
     if json:
         print_json({"plan": base, "variants": [row.as_dict() for row in rows]})
     else:
@@ -74,13 +76,13 @@ def _check_words(question: str, what: list[str]) -> None:
 
 
 def _answers(
-    old: Plan, file: str, what: list[str], folder: Path, catalog: Catalog, run: Run
+    old: Plan, file: str, question: str, what: list[str], folder: Path, catalog: Catalog, run: Run
 ) -> tuple[str, list[Priced], bool]:
     """What the plan itself reaches, the variants against it, and whether every one is proven."""
     from planner.review import runs, scenario_of
 
     scenario = scenario_of(old, file)
-    variants = _variants(scenario, what, catalog)
+    variants = _variants(scenario, question, what, catalog)
     base = _current(old, scenario, folder, catalog, run)
     answers = [_answer(base, one, folder, catalog, run) for one in variants]
     proven = all(status != "feasible" for _, status in answers)
@@ -99,11 +101,11 @@ def _current(old: Plan, scenario: Scenario, folder: Path, catalog: Catalog, run:
     return make_plan(scenario, folder, catalog, run)
 
 
-def _variants(scenario: Scenario, what: list[str], catalog: Catalog) -> tuple[Variant, ...]:
-    from planner.review import forced, relaxations
+def _variants(scenario: Scenario, question: str, what: list[str], catalog: Catalog) -> tuple[Variant, ...]:
+    from planner.review import forced, relaxations, sensitivity
 
-    if not what:
-        return relaxations(scenario)
+    if question != "why-not":
+        return relaxations(scenario) if question == "costs" else sensitivity(scenario)
     holds = {entry.name or entry.node: catalog.node(entry.node).accelerator for entry in scenario.fleet.nodes}
     return (forced(scenario, what, holds),)
 

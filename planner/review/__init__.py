@@ -6,6 +6,7 @@ from planner.review.document import dump_plan, parse_plan, read_plan, write_plan
 from planner.review.explain import Why, runs, why
 from planner.review.junit import as_junit
 from planner.review.markdown import as_markdown
+from planner.review.sensitivity import sensitivity
 from planner.review.what_if import Priced, Variant, forced, impossible, priced, relaxations
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "relaxations",
     "runs",
     "scenario_of",
+    "sensitivity",
     "tolerances_of",
     "why",
     "write_plan",

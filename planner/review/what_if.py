@@ -15,13 +15,14 @@ from planner.errors import BadInput, Problem, did_you_mean
 from planner.review.explain import LOWER_IS_BETTER, in_unit, runs, time_text
 from planner.spec.plan import Plan
 from planner.spec.precision import Dtype, KvDtype
-from planner.spec.scenario import NodeType, Role, Scenario
+from planner.spec.scenario import NodeType, Role, Scenario, Survive
 from planner.spec.slo import METRICS, Percentiles, Slo
 
 NOTCH = 1.25
 """By how much a promise is loosened."""
 NEUTRAL: dict[str, Any] = {
-    "usd_per_hour": None, "power_w": None, "gpus": None, "max_pools": None, "min_replicas": 1, "headroom": 0.0,
+    "usd_per_hour": None, "power_w": None, "gpus": None, "max_pools": None, "min_replicas": 1, "max_replicas": None,
+    "headroom": 0.0, "quotas": (), "survive": Survive(),
 }  # fmt: skip
 """What a limit is when it is lifted."""
 _DEGREE = re.compile(r"(tp|pp|dp|ep)([1-9]\d*)$")
@@ -95,7 +96,7 @@ def impossible(what: str, base: Plan, problems: Iterable[Problem]) -> Priced:
 
 def relaxations(scenario: Scenario) -> tuple[Variant, ...]:
     """Each promise a notch looser, each limit lifted, and the insurance against slow steps taken or dropped."""
-    return (*_looser_promises(scenario), *_lifted_limits(scenario), _other_end(scenario))
+    return (*_looser_promises(scenario), *_lifted_limits(scenario), other_end(scenario))
 
 
 def _looser_promises(scenario: Scenario) -> Iterator[Variant]:
@@ -126,10 +127,12 @@ def _lifted_limits(scenario: Scenario) -> Iterator[Variant]:
     for name, neutral in NEUTRAL.items():
         value = getattr(scenario.limits, name)
         if value != neutral:
-            yield Variant(f"limits.{name} {value:g} lifted", _with_limits(scenario, {name: neutral}))
+            stated = f" {value:g}" if isinstance(value, int | float) else ""
+            yield Variant(f"limits.{name}{stated} lifted", _with_limits(scenario, {name: neutral}))
 
 
-def _other_end(scenario: Scenario) -> Variant:
+def other_end(scenario: Scenario) -> Variant:
+    """The insurance against slow steps, taken or dropped."""
     other = "expected" if scenario.limits.hold_at == "pessimistic" else "pessimistic"
     return Variant(f"limits.hold_at: {other}", _with_limits(scenario, {"hold_at": other}))
 
