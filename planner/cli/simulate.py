@@ -111,12 +111,15 @@ def _trace(found: Prediction, requests: int) -> str:
 
 
 def _document(found: Prediction, asked: Asked) -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "deployment": found.deployment.model_dump(mode="json"),
         "pools": [pool.model_dump(mode="json") for pool in found.pools],
         "classes": [one.model_dump(mode="json") for one in found.classes],
         "bill": found.bill.model_dump(mode="json"),
         "warnings": list(found.warnings),
+        "too_long": [asdict(one) for one in found.too_long],
         "interrupted": found.interrupted,
         "saturated": [one.part.load.name for one in found.seen if one.saturated],
         "seeds": asked.draws,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from planner.errors import Problem, raise_all
 from planner.search.place import whole_nodes
 from planner.search.rules import Refused, admit
-from planner.search.setting import Setting
+from planner.search.setting import Setting, longest_of
 from planner.search.space import Candidate
 from planner.spec.deployment import Deployment, Pool
 
+REJECT = "give it more room, or `engine: {too_long: reject}` to simulate what happens to the others"
 ROLES = {("decode", "prefill"): "aggregated", ("prefill",): "prefill", ("decode",): "decode"}
 
 
@@ -46,12 +48,27 @@ def _unserved(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
 
 
 def _refused(setting: Setting, deployment: Deployment) -> Iterator[Problem]:
+    if setting.scenario.engine.too_long == "reject":
+        setting = replace(setting, longest=dict.fromkeys(setting.longest, 0))
     for pool in deployment.pools:
         if pool.encodes:
             continue
         (judged,) = admit([candidate_of(setting, pool)], setting)
         if isinstance(judged, Refused):
-            yield Problem(f"pool {pool.name}: {judged.verdict.reason}")
+            whose = _whose(setting, judged)
+            yield Problem(f"pool {pool.name}: {judged.verdict.reason}{whose}", hint=REJECT if whose else "")
+
+
+def _whose(setting: Setting, refused: Refused) -> str:
+    """The classes whose requests are longer than the limit, if length is why a configuration was refused."""
+    numbers = refused.verdict.numbers
+    limit = {"context": numbers.get("max_context"), "kv-fits": numbers.get("kv_tokens")}.get(refused.verdict.rule)
+    if limit is None:
+        return ""
+    found = dict.fromkeys(
+        one.name for one in setting.scenario.classes if longest_of(setting, refused.candidate.model, one.name) > limit
+    )
+    return f" (class {', '.join(found)})"
 
 
 def _too_many(setting: Setting, deployment: Deployment) -> Iterator[Problem]:

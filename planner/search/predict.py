@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from planner.catalog import Catalog, ResolvedScenario
-from planner.errors import Interrupted, Problem
+from planner.errors import Interrupted, Problem, raise_all
 from planner.perf.encoder import encoder_memory
 from planner.perf.energy import joules
 from planner.perf.memory import memory_of
 from planner.search.confirm import PLAIN, Onlooker, Seen, View, replica_of, watch
-from planner.search.legality import require_legal
+from planner.search.legality import REJECT, require_legal
 from planner.search.measurements import Measurement, measurements, over_draws
 from planner.search.place import whole_nodes
 from planner.search.setting import Setting, Site, resolve
+from planner.search.too_long import TooLong, too_long
 from planner.sim.metrics import ClassSummary, Statistics
 from planner.spec.deployment import Deployment, Pool
 from planner.spec.plan import Bill, ClassPrediction, PoolPlan, SloRow, Value
@@ -46,6 +47,7 @@ class Prediction:
     interrupted: bool = False
     measurements: tuple[Measurement, ...] = ()
     seen: tuple[Seen, ...] = ()
+    too_long: tuple[TooLong, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,10 @@ def simulate(
     require_legal(setting, deployment)
     view = View(cycle=asked.period_s is not None, log=asked.log, onlooker=onlooker)
     seen = watch(setting, deployment, factor=factor, view=view)
-    if not any(np.isfinite(one.run.finish_s).any() for one in seen):
+    nothing = not any(np.isfinite(one.run.finish_s).any() for one in seen)
+    if nothing or setting.scenario.engine.too_long == "refuse":
+        _refuse(setting, deployment, seen)
+    if nothing:
         raise Interrupted(Problem("interrupted before any request had finished"))
     found = predict(setting, deployment, seen, view=view)
     rows, cut = [measurements(setting, seen, asked.period_s)], found.interrupted
@@ -101,6 +106,12 @@ def simulate(
         cut = cut or _interrupted(more)
         rows += [] if cut else [measurements(setting, more, asked.period_s)]
     return replace(found, interrupted=cut, measurements=over_draws(rows), seen=seen)
+
+
+def _refuse(setting: Setting, deployment: Deployment, seen: tuple[Seen, ...]) -> None:
+    """BadInput for requests that are too long, if there are any."""
+    replicas = {pool.name: replica_of(setting, pool) for pool in deployment.pools}
+    raise_all([Problem(str(one), hint=REJECT) for one in too_long(seen, replicas)])
 
 
 def setting_of(
@@ -128,14 +139,15 @@ def predict(
     spread = spread and not _interrupted(seen)
     band = _band(setting, deployment, seen, error, view) if spread else Band(seen, seen, seen)
     classes = tuple(_class(setting, one.name, band) for one in setting.scenario.classes)
-    shares = _shares(setting, deployment, seen)
+    shares, refused = _shares(setting, deployment, seen), too_long(band.middle, replicas)
     return Prediction(
         deployment=deployment,
         classes=classes,
         pools=tuple(_pool(setting, pool, replicas[pool.name], seen, shares) for pool in deployment.pools),
         bill=_bill(tuple(shares.values()), classes, band),
-        warnings=(*_warnings(setting, band, error), *_doubts(replicas)),
+        warnings=(*map(str, refused), *_warnings(setting, band, error), *_doubts(replicas)),
         interrupted=band.interrupted,
+        too_long=refused,
     )
 
 
@@ -288,9 +300,6 @@ def _warnings(setting: Setting, band: Band, error: float) -> Iterable[str]:
             yield _how_far(one)
         if one.saturated:
             yield _saturation(one)
-        for name, found in one.summaries.items():
-            if found.rejected:
-                yield _refused(one, name, found)
         yield from _served(one)
     fragile = sorted(
         {name for one in band.slow for name in one.failed} - {name for one in band.middle for name in one.failed}
@@ -306,16 +315,6 @@ def _saturation(one: Seen) -> str:
     offered = sum(o.peak_per_s or 0.0 for o in one.part.load.offered) * one.factor
     load = f"saturated at {done:.4g} req/s of {offered:.4g}" if offered else f"saturated at {done:.4g} req/s"
     return f"{one.part.load.name}: {load}, the backlog grows: waiting times are lower bounds"
-
-
-def _refused(one: Seen, name: str, found: ClassSummary) -> str:
-    run = one.run
-    mine = run.rejected & (run.class_index == run.class_names.index(name))
-    longest = int((run.input_tokens + run.output_tokens)[mine].max())
-    return (
-        f"{name}: {found.rejected} of {found.requests} requests are too long for the pool and are refused "
-        f"(the longest has {longest:,} tokens)"
-    )
 
 
 def _served(one: Seen) -> Iterable[str]:

@@ -125,6 +125,17 @@ def _longest(scenario: Scenario, groups: list[Load]) -> int:
     return max((int((d.input_tokens + d.output_tokens).max()) for d in drawn), default=0)
 
 
+def longest_of(setting: Setting, model: str, name: str) -> int:
+    """Tokens of the longest request of one class that the probes of a model meet."""
+    scenario, longest = setting.scenario, 0
+    for load in setting.loads:
+        if load.model == model and name in load.slos:
+            drawn = load.draw(seed=scenario.search.seed, requests=scenario.search.requests_per_probe)
+            mine = drawn.class_index == drawn.class_names.index(name)
+            longest = max(longest, int((drawn.input_tokens + drawn.output_tokens)[mine].max(initial=0)))
+    return longest
+
+
 def _site(entry: NodeType, catalog: Catalog) -> Site:
     node = catalog.node(entry.node)
     scaleup = catalog.fabric(node.scaleup_fabric) if node.scaleup_fabric else None

@@ -121,8 +121,9 @@ class Engine(Frozen):
     """Decodes share the steps of prompts (SGLang --enable-mixed-chunk)."""
     conservativeness: float | None = Field(None, gt=0, exclude_if=lambda value: value is None)
     """How much room running requests keep for their answers (SGLang --schedule-conservativeness)."""
-    too_long: Literal["reject", "refuse"] = Field("reject", exclude_if=lambda value: value == "reject")
-    """A request longer than the model's context or the KV cache is rejected, as engines do, or refuses the run."""
+    too_long: Literal["refuse", "reject"] = Field("refuse", exclude_if=lambda value: value == "refuse")
+    """Requests longer than the model's context or a KV cache refuse the simulation, or are rejected one by one, as
+    engines do. Plans never reject any."""
 
 
 class Search(Frozen):

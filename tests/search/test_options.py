@@ -9,6 +9,7 @@ from planner.errors import BadInput
 from planner.search.confirm import replica_of
 from planner.search.predict import setting_of, simulate
 from planner.spec.deployment import Deployment, Pool, Route
+from planner.spec.scenario import Scenario
 from planner.spec.step import Replica
 
 SCENARIO = """\
@@ -132,3 +133,38 @@ def test_defaults_stay_out_of_the_plan(read: Read) -> None:
     scenario = read(V1).scenario.model_dump(mode="json")
     assert not {"scheduling", "preemption", "whole_prompts", "too_long"} & set(scenario["engine"])
     assert "priority" not in scenario["classes"][0]
+
+
+def with_long_prompts(catalog: Catalog, engine: str) -> ResolvedScenario:
+    """The batch class asks for 120,000 to 140,000 tokens of a model with a context of 131,072."""
+    text = SCENARIO.replace("{ENGINE}", f"{{{engine}}}").replace("CHAT\n", "").replace("BATCH\n", "")
+    text = text.replace("input: {fixed: 6000}", "input: {uniform: {low: 120000, high: 140000}}")
+    return parse_scenario(text, catalog, file="mixed.yaml")
+
+
+def test_requests_that_are_too_long_refuse_the_run_by_class(catalog: Catalog, deployment: Deployment) -> None:
+    with pytest.raises(BadInput, match=r"takes 131072 \(class batch\) - .*too_long: reject"):
+        simulate(with_long_prompts(catalog, V1), deployment)
+
+
+def test_requests_that_are_too_long_are_rejected_if_the_scenario_says_so(
+    catalog: Catalog, deployment: Deployment
+) -> None:
+    found = simulate(with_long_prompts(catalog, f"{V1}, too_long: reject"), deployment)
+    (one,) = found.too_long
+    assert (one.name, one.pool, one.what, one.limit) == ("batch", "all", "context", 131072)
+    assert 131072 < one.tokens <= 140064
+    assert 0.3 < one.requests / one.of < 0.6  # 8,992 of 20,001 lengths are too long
+    assert str(one) in found.warnings
+    rows = [row for row in found.measurements if row.scope == "class" and row.metric in ("requests", "rejected")]
+    counted = {(row.name, row.metric): row.value for row in rows}
+    assert counted["chat", "rejected"] == 0
+    assert 0 < counted["batch", "rejected"] <= one.requests
+
+
+def test_a_run_of_which_everything_is_too_long_has_no_result(catalog: Catalog, deployment: Deployment) -> None:
+    document = with_long_prompts(catalog, f"{V1}, too_long: reject").scenario.model_dump(mode="json")
+    for one in document["classes"]:
+        one["lengths"]["input"] = {"fixed": 140000}
+    with pytest.raises(BadInput, match=r"chat: .* requests are refused, the longest has 140,064 tokens"):
+        simulate(Scenario.model_validate(document), deployment, catalog=catalog)
