@@ -68,11 +68,14 @@ def _flags(pool: Pool, about: PoolPlan, linked: bool, engine: Mapping[str, Any])
         flags["kv-cache-dtype"] = "fp8"
     if linked:
         flags["kv-transfer-config"] = json.dumps(CONNECTOR)
+    if engine.get("whole_prompts"):
+        flags["no-enable-chunked-prefill"] = True
+        flags["max-model-len"] = flags["max-num-batched-tokens"]  # vLLM refuses to start with a longer one
     return flags | _asked(engine)
 
 
 def _asked(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """What the scenario says of the engine itself. A switch that is off by `no-` must be named so in a file."""
+    """What the scenario says of the engine, whatever the pool."""
     flags: dict[str, Any] = {}
     if engine.get("memory_fraction") is not None:
         flags["gpu-memory-utilization"] = engine["memory_fraction"]
@@ -80,8 +83,6 @@ def _asked(engine: Mapping[str, Any]) -> dict[str, Any]:
         flags["scheduling-policy"] = "priority"
     if engine.get("long_prompt_tokens"):
         flags["long-prefill-token-threshold"] = engine["long_prompt_tokens"]
-    if engine.get("whole_prompts"):
-        flags["no-enable-chunked-prefill"] = True
     return flags
 
 

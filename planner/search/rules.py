@@ -262,8 +262,12 @@ def number_format(c: Candidate, setting: Setting) -> Verdict:
 
 @RULES.register("context")
 def context(c: Candidate, setting: Setting) -> Verdict:
-    """The model's context holds the longest request of its classes."""
+    """The model's context holds the longest request of its classes; so does a step, if prompts are not cut."""
     model, longest = setting.models[c.model], setting.longest[c.model]
+    step = c.max_tokens_per_step // c.dp
+    if setting.scenario.engine.whole_prompts and longest > step:
+        reason = f"the longest request has {longest} tokens, a step that cuts no prompts takes {step}"
+        return refuse("whole-prompts", reason, longest=longest, step_tokens=step)
     if not model.max_context or longest <= model.max_context:
         return PASSED
     reason = f"the longest request has {longest} tokens, {model.name} takes {model.max_context}"

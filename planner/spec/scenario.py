@@ -116,7 +116,7 @@ class Engine(Frozen):
     long_prompt_tokens: PositiveInt | None = Field(None, exclude_if=lambda value: value is None)
     """Most tokens of one prompt in a step (vLLM --long-prefill-token-threshold)."""
     whole_prompts: bool = Field(False, exclude_if=lambda value: not value)
-    """Prompts are not cut at the token budget (no chunked prefill)."""
+    """Prompts are not cut at the token budget (no chunked prefill), which must hold the longest request then."""
     mixed_chunks: bool = Field(False, exclude_if=lambda value: not value)
     """Decodes share the steps of prompts (SGLang --enable-mixed-chunk)."""
     conservativeness: float | None = Field(None, gt=0, exclude_if=lambda value: value is None)

@@ -88,4 +88,5 @@ def test_settings_of_the_engine_become_flags():
     assert found["scheduling-policy"] == "priority"
     assert found["long-prefill-token-threshold"] == 512
     assert found["no-enable-chunked-prefill"] is True
+    assert found["max-model-len"] == found["max-num-batched-tokens"]
     assert found["gpu-memory-utilization"] == 0.8

@@ -129,6 +129,13 @@ def test_a_setting_that_the_engine_has_no_flag_for_is_refused_where_it_stands(
     assert f"engine: {{{engine}}}"[problem.where.column - 1 :] == f"{value}}}"
 
 
+def test_a_step_of_whole_prompts_holds_the_longest_request(read: Read, deployment: Deployment) -> None:
+    pool = deployment.pools[0].model_copy(update={"max_tokens_per_step": 4096})
+    narrow = deployment.model_copy(update={"pools": (pool,)})
+    with pytest.raises(BadInput, match="6064 tokens, a step that cuts no prompts takes 4096"):
+        simulate(read(f"{V1}, whole_prompts: true"), narrow)
+
+
 def test_defaults_stay_out_of_the_plan(read: Read) -> None:
     scenario = read(V1).scenario.model_dump(mode="json")
     assert not {"scheduling", "preemption", "whole_prompts", "too_long"} & set(scenario["engine"])
