@@ -60,6 +60,7 @@ def build_replica(
         admission_lag_steps=profile.overhead.admission_lag_steps,
         kv_bytes_per_token=kv_bytes_per_token(model, pool),
         max_context=model.max_context,
+        kv_layers=len(model.layers),
     )
     measured = profile.correction(family, board, model.name, pool.weights) if estimator == DEFAULT else None
     return corrected(built, measured, pool.parallelism)

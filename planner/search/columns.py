@@ -166,6 +166,7 @@ def _edges(
         yield Edge.model_validate({
             "source": pools[source].name, "target": pools[target].name,
             "bandwidth": render(link.bandwidth_bytes_per_s, "bandwidth"), "latency": render(link.latency_s, "time"),
+            "streamed": setting.scenario.engine.kv_transfer == "layers",
         })  # fmt: skip
 
 

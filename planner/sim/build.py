@@ -155,7 +155,7 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
         row["conservativeness"] = kind.conservativeness
         row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
         row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
-        row["kv_bytes_per_token"] = kind.kv_bytes_per_token
+        row["kv_bytes_per_token"], row["kv_layers"] = kind.kv_bytes_per_token, kind.kv_layers
         fill_prices(row, kind)
     return pool
 
@@ -235,6 +235,7 @@ def edge_records(deployment: Deployment) -> NDArray[Any]:
     for row, given in zip(edge, deployment.edges, strict=True):
         row["source"], row["target"] = names.index(given.source), names.index(given.target)
         row["bandwidth"], row["latency_s"] = given.bandwidth_bytes_per_s, given.latency_s
+        row["streamed"] = given.streamed
     return edge
 
 

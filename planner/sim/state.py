@@ -142,6 +142,7 @@ POOL = np.dtype(
         ("request_s", "f8"),
         ("lag_steps", "f8"),
         ("kv_bytes_per_token", "f8"),
+        ("kv_layers", "i8"),
         ("link_tokens", "i8"),  # of the prefix cache, 0 = none; in blocks and bytes
         ("link_blocks", "i8"),
         ("link_bytes", "f8"),
@@ -199,7 +200,9 @@ FLIGHT = np.dtype(
     ],
     align=True,
 )
-EDGE = np.dtype([("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8")], align=True)
+EDGE = np.dtype(
+    [("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8"), ("streamed", "i8")], align=True
+)
 SEAT = np.dtype([("request", "i8"), ("tokens", "i8")], align=True)
 EVENT = np.dtype([("time_s", "f8"), ("winner", "i8")], align=True)
 PRICE = np.dtype([("fixed_s", "f8"), ("context_s", "f8"), ("window_s", "f8")], align=True)

@@ -94,6 +94,8 @@ class Edge(Frozen):
     target: str
     bandwidth_bytes_per_s: BytesPerSecond
     latency_s: Seconds = 20e-6
+    streamed: bool = Field(False, exclude_if=lambda streamed: not streamed)
+    """The cache of a prompt goes layer by layer while the prompt is computed, not whole behind it."""
 
 
 class Route(Frozen):

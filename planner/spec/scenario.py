@@ -103,6 +103,8 @@ class Engine(Frozen):
     max_seqs: PositiveInt | None = None
     memory_fraction: Share | None = Field(None, gt=0, le=1)
     router: str = "round_robin"
+    kv_transfer: Literal["whole", "layers"] = "whole"
+    """How the cache of a prompt goes to the pool that decodes: behind the prompt, or layer by layer beside it."""
     prefix_cache: bool = True
     """Whether computed prompts stay for requests that begin alike."""
     kv_tiers: tuple[KvMemory, ...] = ()

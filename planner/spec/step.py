@@ -75,7 +75,8 @@ class Replica:
     summed). stages: pipeline stages, so that many micro-batches are in flight; hop_s between stages.
     request_s: host time between arrival and the waiting queue (API, tokenizer). admission_lag_steps: engine steps
     between arrival in the queue and the first chance of admission. dp: attention-data-parallel ranks in lock-step.
-    kv_bytes_per_token: bytes that a prefill pool sends per prompt token, all ranks. max_context 0 = unlimited.
+    kv_bytes_per_token: bytes that a prefill pool sends per prompt token, all ranks, in kv_layers equal parts.
+    max_context 0 = unlimited.
     by_priority: requests wait and are preempted by the priority of their class. long_prompt_tokens: most tokens of one
     prompt in a step, 0 = no such limit (vLLM's --long-prefill-token-threshold). swap_bytes_per_s: preempted KV caches
     go to host memory at this speed, all ranks together, plus swap_dispatch_s a block; 0 = they are recomputed.
@@ -98,6 +99,7 @@ class Replica:
     admission_lag_steps: float = 0.0
     kv_bytes_per_token: float = 0.0
     max_context: int = 0
+    kv_layers: int = 1
     by_priority: bool = False
     long_prompt_tokens: int = 0
     swap_bytes_per_s: float = 0.0

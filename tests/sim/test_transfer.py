@@ -21,6 +21,11 @@ def split(world: Any, bandwidth: str, prefills: int = 1, decodes: int = 1, laten
     return Deployment(pools=pools, edges=(edge,), routes=(Route(request_class="chat", pool="first"),))
 
 
+def streamed(deployment: Deployment) -> Deployment:
+    edges = tuple(edge.model_copy(update={"streamed": True}) for edge in deployment.edges)
+    return deployment.model_copy(update={"edges": edges})
+
+
 def play(world: Any, deployment: Deployment, requests: Any, **decode: Any) -> Run:
     first = world.a_replica(kv_bytes_per_token=KV)
     return simulate(deployment, {"first": first, "then": world.a_replica(**decode)}, requests)
@@ -41,6 +46,29 @@ def test_a_static_batch_reserves_nothing_for_answers_made_elsewhere(world: Any) 
     first = world.a_replica(scheduler="static_batch", kv_blocks=41, watermark=0.0, kv_bytes_per_token=KV)
     run = simulate(split(world, "10 GB/s"), {"first": first, "then": world.a_replica()}, requests)
     assert np.isfinite(run.finish_s).all()
+
+
+@pytest.mark.parametrize("bandwidth", ["2 GB/s", "200 GB/s"])
+def test_a_stream_leaves_behind_what_the_link_or_the_last_layer_takes(world: Any, bandwidth: str) -> None:
+    """A prompt of 100 MB in 40 layers: what the link moved while it was computed is gone, but never the last layer."""
+    requests = world.some_requests(0.0, 1000, 20)
+    deployment = split(world, bandwidth, latency="3 ms")
+    first = world.a_replica(kv_bytes_per_token=KV, kv_layers=40)
+    kinds = {"first": first, "then": world.a_replica()}
+    whole, run = simulate(deployment, kinds, requests), simulate(streamed(deployment), kinds, requests)
+    per_s = deployment.edges[0].bandwidth_bytes_per_s
+    left = max(1000 * KV - per_s * run.first_token_s[0], 1000 * KV / 40)
+    assert run.transfer_s[0] == pytest.approx(0.003 + left / per_s, rel=1e-12)
+    assert run.first_token_s[0] == whole.first_token_s[0]
+    assert run.pools["first"].sent_bytes == whole.pools["first"].sent_bytes
+
+
+def test_a_stream_of_one_layer_is_a_copy(world: Any) -> None:
+    rng = np.random.default_rng(3)
+    requests = world.some_requests(np.sort(rng.random(30)), rng.integers(100, 2000, 30), rng.integers(2, 40, 30))
+    deployment = split(world, "5 GB/s")
+    one, other = play(world, deployment, requests), play(world, streamed(deployment), requests)
+    assert np.array_equal(one.finish_s, other.finish_s)
 
 
 def test_the_copy_lengthens_the_first_gap_only(world: Any) -> None:
