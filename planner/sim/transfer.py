@@ -4,7 +4,7 @@ The decode side pulls when it has a seat and blocks for all known tokens; until 
 keeps its blocks (back-pressure). Copies that leave one replica are serial, each latency + bytes / bandwidth. Time
 between token 1 and the first decode step counts as the gap between tokens 1 and 2, never as TTFT (DistServe,
 2401.09670). Over a streamed edge the layers of a prompt leave while it is computed, as fast as the link allows; at its
-end at least the last layer is left (Splitwise, 2311.18677, optimised transfer). Streams are taken not to hinder each other.
+end at least the last layer is left (Splitwise, 2311.18677, optimised transfer). Streams do not hinder each other.
 """
 
 from __future__ import annotations
