@@ -1,4 +1,4 @@
-"""The loop, compiled: the one file that imports numba. Without numba the same functions run as plain Python.
+"""The loop, compiled; only this file and `pointed` import numba. Without it the same functions run as plain Python.
 
 Every function of the modules below is copied with globals of its own in which the other functions are replaced by their
 compiled twins, so one source serves as product and as test oracle. No fast-math and no threads: results are equal to
@@ -48,8 +48,6 @@ SLICE_S = 0.1
 """Seconds of machine time between two questions whether to go on."""
 FIRST_SLICE = 1000
 """Events of the first slice; later ones are as large as SLICE_S allows. Results do not depend on either."""
-HANDLERS = ("arrive", "due", "copied", "complete", "launch", "ended", "close")
-"""Functions of the loop that stay functions when they are compiled; all others are inlined."""
 
 Loop = Callable[[State, int], int]
 GoOn = Callable[[int], bool]
@@ -100,21 +98,21 @@ def compiled_loop() -> Loop:
     if cache is not None and not any(cache.iterdir()):
         log.info("compiling the simulator once for this version; this takes some seconds")
 
-    def compile_one(function: FunctionType) -> Any:
-        # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
-        # No step divides by zero, and checks for it (error_model) would cost a tenth of the compile time.
-        # Only `run` is called from Python: the others need no wrappers and no cache of their own. A call passes some
-        # hundred and thirty words, so everything below the handlers of events becomes part of them.
-        if function.__name__ == "run":
-            return njit(function, cache=cache is not None, _nrt=False, error_model="numpy")
-        inline = function.__name__ not in HANDLERS
-        options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": inline}
-        return njit(function, _nrt=False, error_model="numpy", **options)
+    from planner.sim.pointed import entry
 
-    # Numba reads the directory when it decorates, and would stamp the cache of `run` by that one file only.
+    # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
+    # No step divides by zero, and checks for it (error_model) would cost a tenth of the compile time.
+    # Only the entry is called from Python: the others need no wrappers and no cache of their own.
+    plain = {"_nrt": False, "error_model": "numpy"}
+    inner = plain | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+    def compile_one(function: FunctionType) -> Any:
+        return njit(function, **inner)
+
+    # Numba reads the directory when it decorates, and would stamp the cache of the entry by that one file only.
     others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")
     try:
-        found: Loop = twins(compile_one)[loop.run]
+        found: Loop = njit(entry(twins(compile_one)[loop.run]), cache=cache is not None, **plain)
     finally:
         config.CACHE_DIR = others
     return found
@@ -155,7 +153,7 @@ def cache_dir() -> Path | None:
     None when it cannot be written.
     """
     digest = hashlib.sha256()
-    for file in (__file__, *(module.__file__ for module in modules())):
+    for file in (__file__, Path(__file__).with_name("pointed.py"), *(module.__file__ for module in modules())):
         digest.update(Path(str(file)).read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serveplan"
     path = Path(os.environ.get("NUMBA_CACHE_DIR") or home) / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"
