@@ -50,6 +50,8 @@ class Cut:
     kv_bytes: float
     block_scaled: bool
     """Whether fp8 weights carry a scale per block (checkpoints that ship in fp8), which runs in slower kernels."""
+    quantises_apart: bool = False
+    """Whether activations are quantised in kernels of their own."""
 
     @property
     def experts_over(self) -> int:

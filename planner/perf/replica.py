@@ -5,7 +5,7 @@ Prices one step of the slowest pipeline stage (`planner.spec.step` has the formu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def _from_operators(estimator: str) -> StepSource:
     """Step prices as the sum of operators, each priced by `estimator`; the slowest stage counts."""
 
     def cost(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> StepCost:
-        cut = cut_of(model, pool, hardware)
+        cut = replace(cut_of(model, pool, hardware), quantises_apart=profile.quantises_apart)
         price = ESTIMATORS.get(estimator, WHOLE_STEPS)(hardware, profile)
         stages = stages_of(model, pool.parallelism.pp)
         slowest = max((_price_stage(model, pool, cut, stage, price, profile) for stage in stages), key=_size)

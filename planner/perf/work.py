@@ -27,6 +27,7 @@ from planner.perf.operators.attention_prefill import PrefillAttention
 from planner.perf.operators.elementwise import Elementwise
 from planner.perf.operators.gemm import Gemm, dense_ffn
 from planner.perf.operators.moe import Moe
+from planner.perf.operators.quantise import quantised
 from planner.spec.model import (
     Attention,
     CompressedAttention,
@@ -77,6 +78,8 @@ def stage_work(model: Model, cut: Cut, stage: Stage, tokens: Tokens) -> StageWor
             _mix(work, cut, layer.attention, tokens, count)
         if layer.ffn is not None:
             _feed(work, cut, layer.ffn, tokens, count, model)
+        if cut.quantises_apart:
+            work.passes += quantised(cut, layer, tokens.rank, tokens.replica, count)
     _ends(work, model, cut, stage, tokens)
     work.gemms = _merged(work.gemms, lambda op: (op.n, op.k, op.weights, op.batch, op.rows[0], op.rows[-1]))
     work.moes = _merged(work.moes, lambda op: (op.experts, op.top_k, op.width, op.inner, op.matrices))

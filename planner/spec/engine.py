@@ -137,6 +137,8 @@ class EngineProfile(Sourced):
     graph_sizes: tuple[PositiveInt, ...] = ()
     graphs_hold_prompts: bool = False
     """Steps with prompts run captured graphs too, up to the largest size (piecewise graphs of vLLM V1)."""
+    quantises_apart: bool = False
+    """Whether activations of 8-bit products are quantised in kernels of their own, not fused into those before."""
     kernels_like: str = ""
     """Engine whose fitted operator forms are nearest; empty = none fit this engine's kernels."""
     kv_for_fp8_weights: Literal["", "fp8"] = ""
