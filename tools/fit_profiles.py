@@ -33,7 +33,7 @@ from planner.engines.families import family_of
 from planner.perf.hardware import Hardware
 from planner.spec.counting import active_parameters
 from planner.spec.engine import EngineProfile
-from tools.left_out import closed_loop
+from tools.left_out import closed_loop, contradictory
 
 Cells = dict[str, str]
 
@@ -100,7 +100,7 @@ class Sample:
     case: Case
     measured: dict[str, float]
     ids: list[str]
-    engine_version: str
+    contradictory: bool
 
 
 def main() -> int:
@@ -166,7 +166,7 @@ def _sample(rows: Sequence[Cells]) -> Sample | None:
     cell = (case.profile.engine, case.profile.name, family_of(case.accelerator))
     model, gpu = case.model.name, case.accelerator.name
     return Sample(rows[0].get("group", row.id), f"{model}|{gpu}", gpu, cell, case, measured, [r["id"] for r in rows],
-                  row.engine_version)  # fmt: skip
+                  contradictory(rows[0]))  # fmt: skip
 
 
 @cache
@@ -179,12 +179,9 @@ def usable(sample: Sample) -> bool:
     case = sample.case
     plain = case.token_yield == 1.0 and len(case.plans) == 1 and len(case.pools) == 1
     own = not any("stands in" in doubt for doubt in case.doubts)
-    return plain and own and bool(sample.measured) and not _suspect(sample) and _peak_share(sample) < PLAUSIBLE_SHARE
-
-
-def _suspect(sample: Sample) -> bool:
-    """Aggregated runs out of disaggregated images contradict their own neighbours (TPOT x 5 from 1 to 2 in flight)."""
-    return sample.group.startswith("aic-silicon|") and "dynamo" in sample.engine_version
+    return (
+        plain and own and bool(sample.measured) and not sample.contradictory and _peak_share(sample) < PLAUSIBLE_SHARE
+    )
 
 
 def _peak_share(sample: Sample) -> float:

@@ -30,6 +30,11 @@ def static_batch(row: Mapping[str, str]) -> bool:
     return row["load_kind"] == "static_batch" and source(row) == "argonne" and row["engine"] in ENGINES
 
 
+def any_batch(row: Mapping[str, str]) -> bool:
+    """Static batches of every harness and engine."""
+    return row["load_kind"] == "static_batch" and not row["spec_decode"]
+
+
 def disaggregated(row: Mapping[str, str]) -> bool:
     return row["mode"] == "disagg" and not row["spec_decode"]
 
@@ -39,6 +44,11 @@ def boards(row: Mapping[str, str]) -> bool:
     return bool(row["energy_j_per_out_tok"]) and row["power_scope"] != "wall"
 
 
+def contradictory(row: Mapping[str, str]) -> bool:
+    """Aggregated runs out of disaggregated images contradict their own neighbours (TPOT x 5 from 1 to 2 in flight)."""
+    return source(row) == "aic-silicon" and "dynamo" in row.get("engine_version", "")
+
+
 def source(row: Mapping[str, str]) -> str:
     return row["group"].partition("|")[0]
 
@@ -46,6 +56,7 @@ def source(row: Mapping[str, str]) -> str:
 KINDS: dict[str, Callable[[Mapping[str, str]], bool]] = {
     "closed": closed_loop,
     "static": static_batch,
+    "batches": any_batch,
     "disagg": disaggregated,
     "energy": boards,
 }

@@ -36,7 +36,7 @@ HEADLINES = ("tpot_any_ms", "ttft_any_ms", "out_tok_s", "e2e_mean_ms", "power_w_
 # What the tail of each kind is judged by.
 TAILS = {
     "closed": ("tpot_any_ms", "ttft_any_ms"),
-    "static": ("out_tok_s",),
+    "batches": ("out_tok_s",),
     "disagg": ("tpot_any_ms", "out_tok_s"),
     "energy": ("energy_j_per_out_tok",),
 }
@@ -69,6 +69,11 @@ NOTES = """## How to read this
 - The same configuration measured with another engine version differs by 6-8 % in TPOT and 10-15 % in TTFT; inside one
   harness 5-7 % is honest. Runs out of disaggregated images served aggregated (7 groups of 1-20 rows) contradict their
   own neighbours: they are scored and not fitted.
+- Left-out figures of closed loops come from at most 12 configurations of each group, fitted on at most 7.
+- *Images of disaggregated servers*: rows of one source measured aggregated under Dynamo images; lines without them say
+  so.
+- Joules per token left out: the three scalars of the power model never saw the group; tokens per second are those of
+  the shipped profiles, of which only the rows of the closed loops were fitted.
 - Known weak spots: first tokens of SGLang with a cold start inside the measured run, attention-data-parallel
   TensorRT-LLM, MI300X, accelerators known from their data sheet only, runs that do not publish prompt lengths.
 """

@@ -16,7 +16,7 @@ from planner.calibrate.speculation import Draft, cheapest, reads_of, verified
 from planner.calibrate.static import in_lockstep, static_batch
 from planner.catalog import Catalog
 from planner.engines.families import family_of
-from planner.perf.energy import power
+from planner.perf.energy import DRAW, Draw, power
 from planner.perf.hardware import Hardware, hardware_of
 from planner.perf.memory import memory_of
 from planner.perf.replica import build_replica
@@ -46,14 +46,16 @@ def predict(case: Case, catalog: Catalog, *, estimator: str | None = None) -> Pr
     """Simulate the case on its plan, or on the plan with the highest throughput when none is stated."""
     tried = [predict_plan(case.with_plan(plan), catalog, estimator) for plan in _fitting(case, catalog)]
     best = max(tried, key=lambda p: p.metrics["out_tok_s"])
-    return replace(best, metrics=best.metrics | _energy(case, best, catalog))
+    return replace(best, metrics=best.metrics | energy_of(case, best, catalog))
 
 
-def _energy(case: Case, prediction: Prediction, catalog: Catalog) -> dict[str, float]:
+def energy_of(case: Case, prediction: Prediction, catalog: Catalog, draw: Draw = DRAW) -> dict[str, float]:
     """Watts of one accelerator and joules per output token, boards only; nothing where the board's limit is unknown."""
     if case.accelerator.tdp_w is None:
         return {}
-    pools = [(pool, power(work, case.model, pool, hardware(case, catalog, pool))) for pool, _, work in prediction.works]
+    pools = [
+        (pool, power(work, case.model, pool, hardware(case, catalog, pool), draw)) for pool, _, work in prediction.works
+    ]
     gpus = sum(pool.gpus for pool, _ in pools)
     watts = sum(each * pool.gpus for pool, each in pools)
     everything = watts / gpus * case.gpus if len(case.pools) == 1 else watts

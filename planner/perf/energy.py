@@ -25,12 +25,22 @@ from planner.spec.hardware import Accelerator, Node
 from planner.spec.model import Model
 from planner.spec.step import Work
 
-PREFILL = 0.85
-DECODE_BANDWIDTH, DECODE_TENSOR = 0.86, 2.6
 LOADED_IDLE = 1.6  # an idle board with weights and a context over an empty one: H100 110-130 over 65-75 W, and alike
 IDLE_OF_TDP = 0.10  # where a datasheet gives no idle power
 NODE_BUSY_OF_TDP = 0.43  # 2.4 kW around 8 x 700 W (measured 8xH200 server), for nodes that state nothing
 NODE_IDLE_OF_TDP = 0.30  # 1.7 kW of the same server
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Shares of the TDP: of prompts, and of decode steps at the whole memory bandwidth and at the whole tensor rate."""
+
+    prefill: float = 0.85
+    bandwidth: float = 0.86
+    tensor: float = 2.6
+
+
+DRAW = Draw()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +67,15 @@ class Energy:
         return self.wall_j / self.span_s if self.span_s else 0.0
 
 
-def joules(work: Work, model: Model, pool: Pool, hardware: Hardware) -> Energy:
+def joules(work: Work, model: Model, pool: Pool, hardware: Hardware, draw: Draw = DRAW) -> Energy:
     """Energy of all replicas of `pool` while they did `work` (totals of the whole pool)."""
     gpus, board = pool.gpus, hardware.accelerator
     busy_s = min(work.busy_s, work.span_s * pool.replicas)
     prefill_s = min(work.prefill_busy_s, busy_s)
     bandwidth, tensor = utilisation(work, model, pool, hardware)
-    decode = idle_w(board, loaded=True) / tdp_w(board) + DECODE_BANDWIDTH * bandwidth + DECODE_TENSOR * tensor
+    decode = idle_w(board, loaded=True) / tdp_w(board) + draw.bandwidth * bandwidth + draw.tensor * tensor
     per_replica = gpus / pool.replicas
-    active = (PREFILL * prefill_s + min(1.0, decode) * (busy_s - prefill_s)) * tdp_w(board) * per_replica
+    active = (draw.prefill * prefill_s + min(1.0, decode) * (busy_s - prefill_s)) * tdp_w(board) * per_replica
     resting = idle_w(board, loaded=True) * (work.span_s * pool.replicas - busy_s) * per_replica
     share = busy_s / (work.span_s * pool.replicas) if work.span_s else 0.0
     gpu_j = max(active, idle_w(board, loaded=True) * busy_s * per_replica) + resting
@@ -74,9 +84,9 @@ def joules(work: Work, model: Model, pool: Pool, hardware: Hardware) -> Energy:
     return Energy(work.span_s, gpu_j, node_j, each, bandwidth, tensor)
 
 
-def power(work: Work, model: Model, pool: Pool, hardware: Hardware) -> float:
+def power(work: Work, model: Model, pool: Pool, hardware: Hardware, draw: Draw = DRAW) -> float:
     """Average watts of one accelerator (boards only) while the pool did `work`."""
-    return joules(work, model, pool, hardware).gpu_w_each
+    return joules(work, model, pool, hardware, draw).gpu_w_each
 
 
 def utilisation(work: Work, model: Model, pool: Pool, hardware: Hardware) -> tuple[float, float]:

@@ -81,6 +81,17 @@ def test_the_table_tells_met_from_missed_and_scored_from_not(tmp_path: Path) -> 
     assert accuracy_table._left_out(found, target | {"not_gpu": "H2*"}, "closed").groups == 1
 
 
+def test_runs_that_contradict_their_neighbours_can_be_left_aside(tmp_path: Path) -> None:
+    truth = [row("a", "aic-silicon|m|H100", engine_version="dynamo-0.8", tpot_mean_ms="50"), row("b", "nebius|m|H200")]
+    files = left_out.LeftOut([("closed", write(tmp_path / "c.csv", a="10", b="11"))])
+    found = accuracy_table.Evidence(truth, [], files)
+    everything, coherent = (
+        accuracy_table._left_out(found, {"metric": "tpot_any_ms", "coherent": only}, "closed") for only in (False, True)
+    )
+    assert (everything.groups, coherent.groups) == (2, 1)
+    assert (coherent.value, coherent.bias) == (pytest.approx(10.0), pytest.approx(10.0))
+
+
 def test_causes_are_found_by_pattern_and_metric() -> None:
     causes = [{"group": "a|*|MI*", "metric": "ttft", "cause": "first"}, {"group": "*|MI*", "cause": "second"}]
     assert write_accuracy.cause(causes, "a|m|MI300X", "ttft_any_ms") == "first"
