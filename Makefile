@@ -55,15 +55,16 @@ accuracy: $(VENV)/.test
 	  --out-of-fold build/closed.csv --out-of-gpu build/closed-gpu.csv --out-of-datasheet build/closed-datasheet.csv
 	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --source argonne --sample 10 --jobs 2 \
 	  --out-of-fold build/static.csv
-	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --sample 4 --rounds 4 --jobs 2 \
+	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --without argonne --sample 6 --rounds 4 --jobs 2 \
 	  --out-of-fold build/batches.csv
-	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --splits --sample 6 --rounds 2 --jobs 2 \
+	$(BIN)/python tools/fit_cells.py $(TRUTH)/points_dev.csv.gz --splits --sample 4 --score 8 --rounds 2 --jobs 2 \
 	  --out-of-fold build/disagg.csv
 	$(BIN)/python tools/fit_energy.py $(TRUTH)/points_dev.csv.gz --jobs 2 \
 	  --out-of-fold build/energy.csv --out-of-gpu build/energy-gpu.csv
-	$(BIN)/python tools/score_anchors.py $(TRUTH)/points_dev.csv.gz --json build/anchors.json
+	$(BIN)/python tools/score_anchors.py $(TRUTH)/points_dev.csv.gz --configurations 60 --json build/anchors.json
 	$(BIN)/python tools/score_runs.py $(TRUTH)/runs_dev --json build/runs.json
 	$(BIN)/python tools/write_accuracy.py $(TRUTH)/points_dev.csv.gz build/predictions.csv \
+	  --left-out batches=build/static.csv \
 	  $$(for kind in $(LEFT_OUT); do test ! -e build/$$kind.csv || echo --left-out $$kind=build/$$kind.csv; done) \
 	  --anchors build/anchors.json --runs build/runs.json \
 	  --peer "AIConfigurator 0.12=$(TRUTH)/aiconfigurator_predictions_dev.csv"

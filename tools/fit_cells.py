@@ -94,9 +94,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--splits", action="store_true", help="prefill/decode splits instead, engine by engine")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--source", action="append", default=[], help="first part of the group; default all")
+    parser.add_argument("--without", action="append", default=[], help="sources that are left aside")
     parser.add_argument("--cell", action="append", default=[], help="PROFILE/FAMILY[/FORMAT]; default all")
     parser.add_argument("--free", default="", help="comma-separated scalars to fit; default all")
     parser.add_argument("--sample", type=int, default=24, help="configurations per group that are fitted")
+    parser.add_argument("--score", type=int, default=10**9, help="configurations per group that are scored")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out-of-fold", type=Path, help="predictions by scalars that never saw the row's model")
     return parser.parse_args()
@@ -104,9 +106,11 @@ def _options() -> argparse.Namespace:
 
 def _wanted(row: dict[str, str], options: argparse.Namespace) -> bool:
     source = row.get("group", "").partition("|")[0]
+    if (options.source and source not in options.source) or source in options.without:
+        return False
     if options.splits:
         return row["mode"] == "disagg" and not row["spec_decode"]
-    return row["load_kind"] in options.load.split(",") and (not options.source or source in options.source)
+    return row["load_kind"] in options.load.split(",")
 
 
 def _own(sample: Sample) -> bool:
@@ -145,6 +149,7 @@ def fit_cell(
     kept, residuals, slopes = _linearised(fitted, free, start, steps, pool)
     fold_of = _pair if options.splits else _model
     folds = sorted({fold_of(s) for s in data})
+    data = thinned(data, options.score)
     without = {f: _solved(kept, residuals, slopes, free, steps, [fold_of(s) != f for s in kept]) for f in folds}
     print(f"\n{name}: {len({s.group for s in data})} groups, {len(folds)} folds, {len(data)} configurations")
     show("prior", table, _answers(data, [_values(free, start, 0 * steps)] * len(data), pool))
