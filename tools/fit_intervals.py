@@ -109,7 +109,7 @@ def quantiles(groups: Mapping[str, Sequence[float]]) -> tuple[float, float]:
     weights = np.concatenate([np.full(len(v), 1.0 / len(v)) for v in groups.values()])
     order = np.argsort(values)
     ranks = (np.cumsum(weights[order]) - 0.5 * weights[order]) / weights.sum()
-    spare = (HIGH - 0.5) / len(groups)  # split conformal takes the (n + 1) q th of n values; ranks count from the middle
+    spare = (HIGH - 0.5) / len(groups)  # split conformal: the (n + 1) q th of n; ranks are of middles
     low, high = np.interp([LOW - spare, HIGH + spare], ranks, values[order])
     low, high = min(float(low), -NARROWEST), max(float(high), NARROWEST)  # the prediction itself is always inside
     return max(float(np.exp(low)), 1 / WIDEST), min(float(np.exp(high)), WIDEST)
