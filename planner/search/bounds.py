@@ -60,14 +60,14 @@ def promised_decode_s(replica: Replica, requests: Requests, slos: Mapping[str, S
     total = slope * float(np.sum(after_first * (requests.input_tokens + requests.output_tokens / 2 - shared)))
     for number, name in enumerate(requests.class_names):
         tokens = np.sort(after_first[requests.class_index == number])
-        limit_s, share = _tpot(slos[name])
+        limit_s, share = tpot_limit(slos[name])
         kept = float(tokens[: int(share * len(tokens))].sum())
         each = max(cheapest, _token_s(lasting, limit_s / replica.stages)) if kept else cheapest
         total += kept * each + (float(tokens.sum()) - kept) * cheapest
     return total
 
 
-def _tpot(slo: Slo) -> tuple[float, float]:
+def tpot_limit(slo: Slo) -> tuple[float, float]:
     """(seconds, share of the requests that must keep them): the tightest promise about TPOT; a mean counts as none."""
     stated = [(limit, LEVELS[name]) for metric, name, limit in slo.targets if metric == "tpot" and name in LEVELS]
     if "tpot" in slo.per_request:

@@ -16,9 +16,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from planner.search.bounds import capacity_bound
 from planner.search.demand import Load
 from planner.search.evaluated import Evaluated
+from planner.search.fluid import fluid_rate
 from planner.search.journal import Journal, key_of
 from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe, resting_watts
 from planner.search.probe import Trial, trials
@@ -163,8 +163,8 @@ def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:
     tried = trials(setting, family.candidates, load)
     draws = Draws(load, setting.seed)
     drawn = draws.first(setting.scenario.search.requests_per_probe)
-    bounds = [capacity_bound(t.replica, drawn, t.candidate.role) / t.candidate.gpus for t in tried]
-    order = sorted(range(len(tried)), key=lambda i: (tried[i].candidate.gpus, -bounds[i], i))
+    rates = [fluid_rate(t.replica, drawn, t.candidate.role, t.slos) for t in tried]
+    order = sorted(range(len(tried)), key=lambda i: (tried[i].candidate.gpus, -rates[i], i))
     if energy_decides(setting):
         seen = [_at_demand(setting, t, draws, _evaluate(setting, t, draws, 0.0)) for t in tried]
         kept = {one.candidate for one in frugal(setting, seen)}

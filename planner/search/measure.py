@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from planner.perf.energy import idle_w, joules
 from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s, promised_bound
 from planner.search.demand import Load
+from planner.search.fluid import fluid_rate
 from planner.search.probe import POOL, Trial
 from planner.sim import capacity
 from planner.sim.metrics import LEVELS, ClassSummary, summarise
@@ -114,27 +115,38 @@ def holds(trial: Trial, run: Run) -> bool:
 
 def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity:
     """Requests per second of one replica; 0 when it does not reach `above`, a rate that another candidate offers."""
-    demand = trial.load.demand or 1.0
-    bound = capacity_bound(trial.replica, drawn, trial.candidate.role)
-    if above >= bound or (above and above >= promised_bound(trial.replica, drawn, trial.candidate.role, trial.slos)):
+    parts = (trial.replica, drawn, trial.candidate.role)
+    bound = capacity_bound(*parts)
+    if above and above * (1 + PRECISION) >= min(bound, promised_bound(*parts, trial.slos)):
         return Capacity(0.0, "another candidate carries more than its bound", unseen=True)
 
     if words := impossible(trial, drawn):
         return Capacity(0.0, words, unseen=True)
 
+    floor = above * (1 + PRECISION) or LEAST * bound
+    seen: list[Run] = []
+
+    def at_floor() -> Run:
+        """Once at most: hardly any load takes long to simulate."""
+        if not seen:
+            seen.append(_offered(trial, drawn, floor))
+        return seen[0]
+
     def try_at(rate: float) -> Run | None:
-        run = observe(trial, at_rate(drawn, demand, rate), stop=True)
+        run = _offered(trial, drawn, rate) if rate > floor else at_floor()
         return run if holds(trial, run) else None
 
-    floor = above * (1 + PRECISION) or LEAST * bound
-    first_run = observe(trial, at_rate(drawn, demand, floor), stop=True)
-    if not holds(trial, first_run):
-        return Capacity(0.0, "another candidate carries more" if above else broken_promise(trial, first_run))
-    found = capacity.border(
-        lambda rate: try_at(rate) if rate > floor else first_run,
-        guess=float(np.sqrt(floor * bound)) if above else bound / 2, tolerance=PRECISION, limit=bound,
-    )  # fmt: skip
+    if above and not holds(trial, at_floor()):
+        return Capacity(0.0, "another candidate carries more")
+    guess = min(max(fluid_rate(*parts, trial.slos), floor), bound / 2 if not above else float(np.sqrt(floor * bound)))
+    found = capacity.border(try_at, guess=guess, tolerance=PRECISION, limit=bound)
+    if found.run is None:
+        return Capacity(0.0, broken_promise(trial, at_floor()))
     return Capacity(max(found.holds, floor), run=found.run)
+
+
+def _offered(trial: Trial, drawn: Requests, rate: float) -> Run:
+    return observe(trial, at_rate(drawn, trial.load.demand or 1.0, rate), stop=True)
 
 
 def closed_capacity(trial: Trial, drawn: Requests) -> Capacity:
