@@ -262,12 +262,6 @@ def blocks_of(layers: Sequence[Layer]) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _covered(choice: tuple[int, int]) -> tuple[int, int]:
-    """Layers a (period, repeat) covers when it repeats at all; of equals the shorter period."""
-    period, repeat = choice
-    return (period * repeat if repeat > 1 else 0, -period)
-
-
 def _repeats(layers: Sequence[Layer], start: int, period: int) -> int:
     pattern, count = layers[start : start + period], 1
     if len(pattern) < period:

@@ -47,7 +47,7 @@ class NodeType(Frozen):
     """Nodes the user has or can rent. `price` per node and hour, or `own`, or the catalog price of `price_key`."""
 
     node: str
-    count: PositiveInt
+    count: int = Field(gt=0, le=1_000_000)
     name: str = ""
     """How the plan calls it; the node's catalog name when empty."""
     price_usd_per_hour: UsdPerHour | None = None
@@ -143,7 +143,7 @@ class Search(Frozen):
     max_seqs: tuple[PositiveInt, ...] = ()
     roles: tuple[Role, ...] = ("aggregated", "disaggregated")
     max_gpus_per_replica: PositiveInt | None = None
-    requests_per_probe: PositiveInt = 1000
+    requests_per_probe: int = Field(1000, gt=0, le=1_000_000)
     seed: int = 0
     mixed_weights: bool = False
     """Whether prefill and decode of one request may run different weight formats."""

@@ -36,6 +36,10 @@ class Trace(Frozen):
     limit: PositiveInt | None = None
 
 
+MOST_PER_S = 1e9
+"""No service sees more; the arithmetic of integer shares and counts stays in range below."""
+
+
 class Arrivals(Frozen):
     """When requests come: exactly one of an open-loop rate, a closed loop, or all at once.
 
@@ -64,6 +68,8 @@ class Arrivals(Frozen):
         """Settings that cannot be, and settings that the chosen process would ignore."""
         if self.rate_per_s is not None and self.rate_per_s <= 0:
             yield ("rate",), "must be above 0"
+        if self.rate_per_s is not None and self.rate_per_s > MOST_PER_S:
+            yield ("rate",), "must be at most 1e9/s"
         if self.deadline_s is not None and not self.all_at_once:
             yield ("deadline",), "belongs to `all_at_once`"
         if self.rate_per_s is None and self.cv != 1.0:

@@ -139,6 +139,7 @@ def test_units_are_read_as_si(catalog: Catalog) -> None:
         ),
         ("[0.5, 1, 2.5]", "[0.5, ¶-1]", "classes[chat].arrivals.profile[#2]: must not be negative"),
         ("rate: 3/s", "rate: ¶0/s", "classes[chat].arrivals.rate: must be above 0"),
+        ("rate: 3/s", "rate: ¶1e308/s", "classes[chat].arrivals.rate: must be at most 1e9/s"),
         (
             "all_at_once: true, deadline: 4 h}\n    requests: 5000", "all_at_once: ¶true, deadline: 4 h}",
             "classes[nightly].arrivals.all_at_once: how many requests? - give `requests` of the class",
