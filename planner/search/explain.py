@@ -27,7 +27,7 @@ WORDS: dict[str, tuple[str, str, float]] = {
     "power_w": ("the power limit of {:g} kW", "{:.2f} kW", 1e3),
     "max_pools": ("at most {:g} pools", "{:g} pools", 1.0),
     "max_replicas": ("at most {:g} replicas per pool", "", 1.0),
-    "survive": ("surviving the failure of {subject}", "", 1.0),
+    "survive": ("surviving the failure of {:g} {subject}", "", 1.0),
     "quota": ("the quota of {:g} accelerators on {subject}", "{:g} accelerators on {subject}", 1.0),
     "regions": ("the regions of {subject}", "", 1.0),
     "precision": ("the precision of {subject}", "", 1.0),

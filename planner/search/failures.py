@@ -85,12 +85,12 @@ def _survivors(counts: Counts, failure: Failure, i: int) -> tuple[Variable, Vari
 def survive(counts: Counts) -> Iterator[Row]:
     """After each failure every class is still served whole."""
     for failure in failures_of(counts):
-        subject = "nodes" if failure.node else "zones"
+        subject, many = ("nodes", failure.count) if failure.node else ("zones", len(failure.zones))
         dealt = [Variable(f"z{p}_{failure.name}", counts.top) for p in range(len(counts.z))]
         classes = {group.name: group.classes for group in counts.problem.groups}
         for name in counts.problem.classes:
             served = (z for z, path in zip(dealt, counts.problem.paths, strict=True) if name in classes[path.group])
-            yield Row((*each(served), (counts.total, -1)), low=0, high=0, kind="survive", subject=subject)
+            yield Row((*each(served), (counts.total, -1)), low=0, high=0, kind="survive", subject=subject, limit=many)
         for i in range(len(counts.problem.columns)):
             yield from _carried(counts, failure, dealt, i)
         for one in counts.problem.barred:

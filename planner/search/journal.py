@@ -19,6 +19,8 @@ from planner.errors import BadInput, ForeignJournal, Problem, Where
 APPLICATION_ID = 0x73706C6E
 """Marks the file as ours ("spln"); sqlite keeps it in the header."""
 FORMAT = "2"
+MAGIC = b"SQLite format 3\x00"
+"""How every sqlite file begins."""
 
 
 class Journal(Protocol):
@@ -108,9 +110,19 @@ def owner_of(path: Path) -> str:
         return _found_owner(connection, path)
 
 
+def _refuse_other_files(path: Path) -> None:
+    """SQLite would take a file shorter than its own header for an empty one, and write over it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+        if head and head != MAGIC:
+            raise _foreign(path, "this file is no journal of evaluations")
+
+
 @contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     connection = None
+    _refuse_other_files(path)
     try:
         connection = sqlite3.connect(path)
         yield connection

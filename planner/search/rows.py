@@ -151,8 +151,8 @@ def coverage(counts: Counts) -> Iterator[Row]:
 
 ROWS: tuple[Callable[[Counts], Iterator[Row]], ...] = (
     load, presence, links, one_way_on, packing, forbidden, failures,
-    min_replicas, max_replicas, max_pools, survive, caps, power_w, usd_per_hour, accelerators, quotas, barred,
-    inventory, coverage,
+    min_replicas, max_pools, survive, caps, power_w, usd_per_hour, accelerators, quotas, barred,
+    inventory, max_replicas, coverage,
 )  # fmt: skip
 
 

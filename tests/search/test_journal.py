@@ -36,6 +36,14 @@ def test_an_interrupted_run_keeps_what_it_had(tmp_path: Path) -> None:
         assert journal.get("a") == 1
 
 
+def test_a_short_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text("{")
+    with pytest.raises(ForeignJournal, match=r"notes\.json.*no journal"), open_journal(path, "me"):
+        pass
+    assert path.read_text() == "{"
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be read as one" * 20, b"\x00" * 4096])
 def test_damaged_files_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.journal"

@@ -112,6 +112,7 @@ def test_quotas_count_whole_nodes_of_their_types() -> None:
 def test_fewest_above_most_is_a_conflict_of_the_two() -> None:
     needs = kinds(one_column(8, 1.0, ("gpus",), min_replicas=3, max_replicas=2))
     assert {("min_replicas", ""), ("max_replicas", "")} <= needs
+    assert ("inventory", "x") not in needs
     assert chosen(one_column(8, 2.5, ("gpus",), max_replicas=3)).replicas == {0: 3}
     assert ("max_replicas", "") in kinds(one_column(8, 3.5, ("gpus",), max_replicas=3))
 
