@@ -116,7 +116,7 @@ def _refuse_other_files(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
         if head and head != MAGIC:
-            raise _foreign(path, "this file is no journal of evaluations")
+            raise _foreign(path, "this file is damaged, or no journal of evaluations")
 
 
 @contextmanager

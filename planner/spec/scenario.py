@@ -143,7 +143,7 @@ class Search(Frozen):
     max_seqs: tuple[PositiveInt, ...] = ()
     roles: tuple[Role, ...] = ("aggregated", "disaggregated")
     max_gpus_per_replica: PositiveInt | None = None
-    requests_per_probe: int = Field(1000, gt=0, le=1_000_000)
+    requests_per_probe: int = Field(1000, gt=0, le=10_000_000)
     seed: int = 0
     mixed_weights: bool = False
     """Whether prefill and decode of one request may run different weight formats."""
