@@ -8,6 +8,25 @@ from planner.review import diff
 from planner.spec.plan import Plan
 from planner.spec.scenario import Scenario, Tolerances
 
+TINY_YAML = """\
+version: 1
+name: tiny
+models:
+  llama: {model: llama-3.1-8b}
+classes:
+  - name: chat
+    model: llama
+    lengths: {input: {fixed: 512}, output: {fixed: 64}}
+    arrivals: {rate: 2/s}
+    slo: {ttft: {p95: 2 s}, tpot: {p95: 80 ms}}
+fleet:
+  nodes:
+    - {name: h100, node: aws-p5.4xlarge, count: 2}
+engine: {name: vllm, version: 0.19.0}
+search: {requests_per_probe: 200}
+"""
+"""The tiny scenario as a file holds it; tests write it down, often with a word replaced."""
+
 
 def assert_plan_close(plan: Plan, expected: Plan, tolerances: Tolerances | None = None) -> None:
     """Fail with the list of differences unless topology and counts are equal and metrics agree within tolerance."""

@@ -11,25 +11,11 @@ from typing import Any
 
 import pytest
 
+from planner.testing import TINY_YAML
+
 Run = Callable[..., CompletedProcess[str]]
 SETTINGS = ("gpu=H100-SXM5-80GB", "engine=vllm", "version=0.19.0", "tp=1", "weights=bf16")
-SCENARIO = """\
-version: 1
-name: tiny
-models:
-  llama: {model: llama-3.1-8b}
-classes:
-  - name: chat
-    model: llama
-    lengths: {input: {fixed: 512}, output: {fixed: 64}}
-    arrivals: {rate: 2/s}
-    slo: {ttft: {p95: 2 s}, tpot: {p95: 80 ms}}
-fleet:
-  nodes:
-    - {name: h100, node: aws-p5.4xlarge, count: 1}
-engine: {name: vllm, version: 0.19.0}
-search: {requests_per_probe: 200}
-"""
+SCENARIO = TINY_YAML.replace("count: 2", "count: 1")
 
 
 def bench(concurrency: int, ttft_ms: float, tpot_ms: float, **changes: Any) -> str:

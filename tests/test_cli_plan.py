@@ -11,28 +11,11 @@ from pathlib import Path
 import pytest
 
 from planner.spec.plan import Plan
-
-SCENARIO = """\
-version: 1
-name: tiny
-models:
-  llama: {model: llama-3.1-8b}
-classes:
-  - name: chat
-    model: llama
-    lengths: {input: {fixed: 512}, output: {fixed: 64}}
-    arrivals: {rate: 2/s}
-    slo: {ttft: {p95: 2 s}, tpot: {p95: 80 ms}}
-fleet:
-  nodes:
-    - {name: h100, node: aws-p5.4xlarge, count: 2}
-engine: {name: vllm, version: 0.19.0}
-search: {requests_per_probe: 200}
-"""
+from planner.testing import TINY_YAML
 
 
 def write(folder: Path, *edits: tuple[str, str], name: str = "tiny.yaml") -> None:
-    text = SCENARIO
+    text = TINY_YAML
     for old, new in edits:
         assert old in text
         text = text.replace(old, new)

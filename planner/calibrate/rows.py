@@ -72,13 +72,17 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     lines = csv.reader(io.StringIO(_text(path), newline=""))
     header = next(lines, [])
     _check_header(path, header)
+    rows = 0
     for cells in lines:
         if not any(cells):
             continue
+        rows += 1
         if len(cells) > len(header):
             where = Where(str(path), lines.line_num, len(header) + 1)
             raise BadInput(Problem(f"{len(cells)} cells under {len(header)} column names", where, "quote the commas"))
         yield lines.line_num, dict(zip(header, cells, strict=False))
+    if not rows:
+        raise BadInput(Problem("no rows below the column names", Where(str(path), 1)))
 
 
 def _text(path: Path) -> str:

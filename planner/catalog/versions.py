@@ -20,7 +20,17 @@ def profile(profiles: Sequence[EngineProfile], engine: str, version: str) -> Eng
     if not found:
         what = f"no profile of {same[0].engine} covers version {quoted(version)}" if version else "`version` is missing"
         raise BadInput(Problem(what, hint=f"known versions: {', '.join(_range(p) for p in _nearest(same, version))}"))
-    return narrowest_profile(found)
+    chosen = narrowest_profile(found)
+    if version and _beyond(chosen, version):
+        what = f"{chosen.engine} {version} is newer than any version that is known here"
+        raise BadInput(Problem(what, hint=f"the newest is {chosen.known_to}; a profile in your own catalog adds yours"))
+    return chosen
+
+
+def _beyond(chosen: EngineProfile, version: str) -> bool:
+    """Whether nobody has looked at this minor version or a later one."""
+    last, asked = version_tuple(chosen.known_to), version_tuple(version)
+    return last is not None and asked is not None and asked[:2] > last[:2]
 
 
 def _nearest(profiles: Sequence[EngineProfile], version: str, most: int = 4) -> list[EngineProfile]:

@@ -92,7 +92,7 @@ class Edge(Frozen):
 
     source: str
     target: str
-    bandwidth_bytes_per_s: BytesPerSecond
+    bandwidth_bytes_per_s: BytesPerSecond = Field(gt=0)
     latency_s: Seconds = 20e-6
     streamed: bool = Field(False, exclude_if=lambda streamed: not streamed)
     """The cache of a prompt goes layer by layer while the prompt is computed, not whole behind it."""

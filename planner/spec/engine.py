@@ -124,6 +124,8 @@ class EngineProfile(Sourced):
     engine: str
     since: str = ""
     before: str = ""
+    known_to: str = ""
+    """The newest minor version that somebody has looked at; planning for a later one is refused. Empty = no limit."""
     default: bool = False
     images: tuple[str, ...] = ()
     scheduler: str

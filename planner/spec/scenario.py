@@ -77,7 +77,7 @@ class Network(Frozen):
     """A link between the nodes of two node types; the catalog's scale-out fabric is used when none is given."""
 
     between: tuple[str, str]
-    bandwidth_bytes_per_s: BytesPerSecond
+    bandwidth_bytes_per_s: BytesPerSecond = Field(gt=0)
     """Per accelerator, one direction."""
     latency_s: Seconds = 20e-6
 
@@ -91,7 +91,7 @@ class KvMemory(Frozen):
     """Memory of each replica for prefixes: host memory, disk or a remote store (its share of it)."""
 
     capacity_bytes: Bytes
-    bandwidth_bytes_per_s: BytesPerSecond
+    bandwidth_bytes_per_s: BytesPerSecond = Field(gt=0)
     latency_s: Seconds = 0.0
 
 

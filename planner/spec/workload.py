@@ -87,7 +87,7 @@ class SharedPrefix(Frozen):
     """The first tokens of each prompt are one of `variants` texts, each as likely: system prompts, documents, tools."""
 
     tokens: PositiveInt
-    variants: PositiveInt = 1
+    variants: int = Field(1, gt=0, le=1_000_000_000)
 
 
 class Precision(Frozen):

@@ -19,7 +19,10 @@ def shared(prefix: SharedPrefix, input_tokens: Ints, draws: Ints, link_tokens: i
     """Every prompt begins with one of the texts; draws: int64 [n], which one."""
     per_text = prefix.tokens // link_tokens
     count = np.minimum(input_tokens // link_tokens, per_text)
-    return Chains(draws * per_text, count, np.arange(per_text * prefix.variants, dtype=np.int64), link_tokens)
+    longest = int(count.max(initial=0))
+    texts, which = np.unique(draws, return_inverse=True)  # only those that were drawn take room
+    links = (texts[:, None] * longest + np.arange(longest)).ravel()
+    return Chains(which * longest, count, links, link_tokens)
 
 
 def join(parts: Sequence[tuple[int, Chains | None]]) -> Chains | None:

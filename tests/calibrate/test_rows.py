@@ -54,3 +54,9 @@ def test_a_file_that_is_no_such_table_is_refused_with_its_place(tmp_path: Path, 
     with pytest.raises(BadInput) as refused:
         list(read_rows(path))
     assert place in str(refused.value)
+
+
+def test_a_table_without_rows_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(HEADER + "\n")
+    with pytest.raises(BadInput, match=r"m\.csv:1:.*no rows below"):
+        list(read_rows(tmp_path / "m.csv"))

@@ -13,24 +13,9 @@ from planner.catalog import Catalog, load_scenario
 from planner.search.measurements import Measurement, over_draws
 from planner.search.predict import Asked, Prediction, simulate
 from planner.spec.deployment import Deployment
+from planner.testing import TINY_YAML
 
-SCENARIO = """\
-version: 1
-name: tiny
-models:
-  llama: {model: llama-3.1-8b}
-classes:
-  - name: chat
-    model: llama
-    lengths: {input: {fixed: 512}, output: {fixed: 64}}
-    arrivals: {rate: 8/s%s}
-    slo: {ttft: {p95: 2 s}, tpot: {p95: 80 ms}}
-fleet:
-  nodes:
-    - {name: h100, node: aws-p5.4xlarge, count: 2}
-engine: {name: vllm, version: 0.19.0}
-search: {requests_per_probe: 300}
-"""
+SCENARIO = TINY_YAML.replace("rate: 2/s", "rate: 8/s%s").replace("requests_per_probe: 200", "requests_per_probe: 300")
 POOL = {
     "name": "chat", "model": "llama-3.1-8b", "node": "h100", "accelerator": "h100-sxm5-80gb", "weights": "fp8",
     "kv": "fp8",

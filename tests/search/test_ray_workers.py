@@ -23,6 +23,7 @@ from planner.search.rules import admit
 from planner.search.setting import Setting
 from planner.search.space import enumerate_pools
 from planner.search.workers import Executor, Serial
+from planner.testing import TINY_YAML
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (the extra `ray`)")
@@ -124,30 +125,13 @@ def wait_for(port: int) -> None:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-SCENARIO = """\
-version: 1
-name: tiny
-models:
-  llama: {model: llama-3.1-8b}
-classes:
-  - name: chat
-    model: llama
-    lengths: {input: {fixed: 512}, output: {fixed: 64}}
-    arrivals: {rate: 2/s}
-    slo: {ttft: {p95: 2 s}, tpot: {p95: 80 ms}}
-fleet:
-  nodes:
-    - {name: h100, node: aws-p5.4xlarge, count: 2}
-engine: {name: vllm, version: 0.19.0}
-search: {requests_per_probe: 200}
-"""
 QUIET = {"PYTHONWARNINGS": "default", "RAY_AUTH_MODE": "disabled"}
 """Warnings inside of Ray are not ours to mend."""
 
 
 @needs_ray
 def test_a_plan_of_a_cluster_has_the_same_bytes(serveplan: Callable[..., Ended], cluster: str, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(SCENARIO)
+    (tmp_path / "tiny.yaml").write_text(TINY_YAML)
     here = serveplan("plan", "tiny.yaml", "--json", "--quiet", "--jobs", "1")
     there = serveplan("plan", "tiny.yaml", "--json", "--quiet", "--engine", cluster, env=QUIET)
     assert (there.returncode, there.stderr) == (0, "")
@@ -155,7 +139,7 @@ def test_a_plan_of_a_cluster_has_the_same_bytes(serveplan: Callable[..., Ended],
 
 
 def test_an_engine_that_cannot_be_had_leaves_no_plan(serveplan: Callable[..., Ended], tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(SCENARIO)
+    (tmp_path / "tiny.yaml").write_text(TINY_YAML)
     for engine in ("rai", "ray://nowhere", f"ray://127.0.0.1:{free_port()}"):
         ended = serveplan("plan", "tiny.yaml", "--engine", engine, "-o", "plan.json", env=QUIET)
         assert (ended.returncode, ended.stdout) == (2, "")

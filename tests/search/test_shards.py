@@ -23,27 +23,11 @@ from planner.search.setting import Setting
 from planner.search.shards import Shard, merge
 from planner.search.space import enumerate_pools
 from planner.search.workers import Serial
+from planner.testing import TINY_YAML
 
 Ended = subprocess.CompletedProcess[str]
 Run = Callable[..., Ended]
-SCENARIO = """\
-version: 1
-name: tiny
-models:
-  llama: {model: llama-3.1-8b}
-classes:
-  - name: chat
-    model: llama
-    lengths: {input: {fixed: 512}, output: {fixed: 64}}
-    arrivals: {rate: 2/s}
-    slo: {ttft: {p95: 2 s}, tpot: {p95: 80 ms}}
-fleet:
-  nodes:
-    - {name: h100, node: aws-p5.4xlarge, count: 2}
-    - {name: l40s, node: aws-g6e.xlarge, count: 4}
-engine: {name: vllm, version: 0.19.0}
-search: {requests_per_probe: 200}
-"""
+SCENARIO = TINY_YAML.replace("engine:", "    - {name: l40s, node: aws-g6e.xlarge, count: 4}\nengine:")
 
 
 def silent(done: int, total: int, what: str) -> None:

@@ -117,3 +117,9 @@ def test_two_that_go_on_from_one_point_share_only_what_was_before() -> None:
     assert left[:10] == right[:10] == ask
     assert len(left) == len(right) == 20
     assert set(left[10:]).isdisjoint(right[10:])
+
+
+def test_texts_that_nobody_drew_take_no_room() -> None:
+    requests = drawn(a_class(prefix={"tokens": 10**9, "variants": 10**9}))
+    assert requests.chains is not None
+    assert len(requests.chains.links) <= 60 * (400 // 16)
