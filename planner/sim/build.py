@@ -28,12 +28,14 @@ from planner.sim.routers import ROUTERS
 from planner.sim.schedulers import SCHEDULERS
 from planner.sim.schedulers.batch import Policy
 from planner.sim.state import (
+    CHANGE,
     CLOCK,
     EDGE,
     EVENT,
     FLIGHT,
     LOG,
     NOBODY,
+    PEAK,
     POOL,
     PRICE,
     QUEUE,
@@ -53,6 +55,8 @@ from planner.spec.step import Replica, StepCost
 
 NO_LIMIT = 1 << 60
 """More tokens than any step has."""
+PEAKS = 64
+"""Falling gaps that a crowd remembers before it brings everybody's record up to date."""
 GOLDEN = 0.6180339887498949
 """Fractional part of the golden ratio: k * GOLDEN mod 1 fills [0, 1) evenly for every prefix of k = 0, 1, 2, ..."""
 
@@ -92,6 +96,10 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         task=task,
         successor=successor,
         home=np.full((len(pool), max(len(task), 1)), NOBODY, np.int64),
+        change=np.zeros((n_replicas, 2 * width), CHANGE),
+        grower=np.zeros((n_replicas, int(pool["block_tokens"].max())), np.int64),
+        member=np.zeros((n_replicas, classes), np.int64),
+        peak=np.zeros((n_replicas, PEAKS), PEAK),
         **prefix_records(replica, pool, kinds, requests.chains),
     )
 
@@ -154,6 +162,7 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
             row["swap_block_s"] = kind.swap_dispatch_s + copied_s
         row["conservativeness"] = kind.conservativeness
         row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
+        row["gathers"] = kind.stages == 1 and not kind.by_priority
         row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
         row["kv_bytes_per_token"], row["kv_layers"] = kind.kv_bytes_per_token, kind.kv_layers
         fill_prices(row, kind)

@@ -126,10 +126,13 @@ def release(s: State, r: int, i: int) -> None:
 
 def compact(s: State, r: int) -> None:
     """Drop requests that left from the running list, keeping the order."""
-    replica, n = s.replica[r], 0
+    replica, n, left = s.replica[r], 0, 0
     for k in range(replica.running):
         i = s.running[r, k]
         if s.request[i].state == RUNNING:
             s.running[r, n] = i
             n += 1
+        elif k < replica.crowd:
+            left += 1
+    replica.crowd -= left
     replica.running = n

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from planner.sim.blocks import take
+from planner.sim.crowd import advance, catch_up_all, growth, join, next_change, part
 from planner.sim.events import set_event, wake
 from planner.sim.flights import after, steps_until
 from planner.sim.gaps import gap_bin, record_gap, record_ramp
@@ -151,8 +153,9 @@ def launch(s: State, r: int, now: float) -> None:
     flight = s.flight[r, slot]
     replica.preempted = replica.again = 0
     replica.swap_s = 0.0
+    flight.crowd = 0
     flight.requests = form_batch(s, r, slot, now)
-    if flight.requests == 0:
+    if flight.requests + flight.crowd == 0:
         return
     for k in range(flight.requests):
         s.request[s.batch[r, slot, k].request].in_flight = 1
@@ -190,7 +193,7 @@ def steady(s: State, r: int, slot: int) -> None:
     """
     flight, seats, replica, queue = s.flight[r, slot], s.batch[r, slot], s.replica[r], s.queue[r]
     pool = s.pool[replica.pool]
-    most = FOREVER
+    most = next_change(s, r) if flight.crowd > 0 else FOREVER
     for k in range(flight.requests):
         request = s.request[seats[k].request]
         most = min(most, request.input + request.output - request.done)
@@ -201,7 +204,7 @@ def steady(s: State, r: int, slot: int) -> None:
     low, high = 1, most + 1
     while high - low > 1:
         steps = most if high > most else (low + high) // 2
-        if blocks_needed(s, flight, seats, pool, steps) < replica.free_blocks:
+        if blocks_needed(s, r, flight, seats, pool, steps) < replica.free_blocks:
             low = steps
         else:
             high = steps
@@ -209,9 +212,9 @@ def steady(s: State, r: int, slot: int) -> None:
     flight.slope_s = slope_s
 
 
-def blocks_needed(s: State, flight: Any, seats: Any, pool: Any, steps: int) -> int:
+def blocks_needed(s: State, r: int, flight: Any, seats: Any, pool: Any, steps: int) -> int:
     """Blocks that the batch of a flight takes on top in `steps` decode steps."""
-    more = 0
+    more = growth(s, r, 1, steps) if flight.crowd > 0 else 0
     for k in range(flight.requests):
         request = s.request[seats[k].request]
         if not holds(pool, request, request.done + steps - 1):
@@ -223,6 +226,9 @@ def take_blocks(s: State, r: int, slot: int) -> None:
     """Let the batch of a flight hold the blocks of all its steps."""
     flight, seats, replica = s.flight[r, slot], s.batch[r, slot], s.replica[r]
     pool = s.pool[replica.pool]
+    if flight.crowd > 0:
+        take(replica, growth(s, r, flight.held_steps, flight.steps))
+        flight.held_steps = flight.steps
     for k in range(flight.requests):
         request = s.request[seats[k].request]
         if not holds(pool, request, request.done + flight.steps - 1):
@@ -250,6 +256,7 @@ def complete(s: State, r: int, now: float) -> None:
     account(replica, s.flight[r, slot], now)
     log(s, r, slot, now)
     gone = decode_tokens(s, r, slot, now) + prompt_tokens(s, r, slot, now)
+    together = s.flight[r, slot].crowd == replica.crowd
     replica.flights -= 1
     replica.oldest = (slot + 1) % s.pool[replica.pool].stages
     following = s.flight[r, replica.oldest].end_s if replica.flights > 0 else math.inf
@@ -257,6 +264,8 @@ def complete(s: State, r: int, now: float) -> None:
     if gone > 0:
         compact(s, r)
         pull(s, r, now)
+    if together:
+        join(s, r, now)
     wake(s, r, now)
 
 
@@ -308,6 +317,9 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     for c in range(s.totals.shape[0]):
         s.totals[c].tally = 0
     gone, b, latest_s = 0, 0, -1.0  # most of a batch have the same gap, and so the same bin
+    if flight.crowd > 0:
+        advance(s, r, flight, first_end, now)
+        gone = finish_members(s, r, now)
     for k in range(flight.requests):
         if seats[k].tokens > 0:
             continue
@@ -329,6 +341,19 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
             gone += 1
     if steps > 1:
         record_ramp(s, flight.first_s, flight.slope_s, steps - 1)
+    return gone
+
+
+def finish_members(s: State, r: int, now: float) -> int:
+    """Finish those of the crowd who have got their last token, in the order of the running list; how many."""
+    gone = part(s, r)
+    k = left = 0
+    while left < gone:
+        i = s.running[r, k]
+        k += 1
+        if s.request[i].done == s.request[i].input + s.request[i].output:
+            finish(s, r, i, now)
+            left += 1
     return gone
 
 
@@ -439,5 +464,6 @@ def close(s: State) -> None:
             flight.steps -= 1 if flight.end_s > now else 0
             if flight.steps > 0:
                 complete(s, r, after(flight, flight.steps))
+        catch_up_all(s, r)
         tick(s, r, max(now, replica.seen_s))
     clock.now_s = now

@@ -51,9 +51,12 @@ def windowed_pairs(cached: int, new: int, window: int) -> int:
     return short * cached + short * (short + 1) // 2 + (new - short) * window
 
 
-def count(s: State, flight: Any, seats: Any, window: int) -> None:
+def count(s: State, r: int, flight: Any, seats: Any, window: int) -> None:
     """Fill the counts of a flight that its price rests on."""
     decodes = context = in_window = chunks = chunk_tokens = cached = pairs = window_pairs = 0
+    if flight.crowd > 0:
+        replica = s.replica[r]
+        decodes, context, in_window = replica.crowd, replica.crowd_context, replica.crowd_window
     for k in range(flight.requests):
         new, done = seats[k].tokens, s.request[seats[k].request].done
         if new == 0:
@@ -76,7 +79,7 @@ def price(s: State, r: int, slot: int) -> float:
     """Seconds of the step in flight[r, slot], whose counts it fills."""
     flight, p = s.flight[r, slot], s.replica[r].pool
     pool = s.pool[p]
-    count(s, flight, s.batch[r, slot], pool.window)
+    count(s, r, flight, s.batch[r, slot], pool.window)
     if pool.cost_kind != STEP_COST:
         return table_price(s, r, slot)
     n = flight.decodes
@@ -130,9 +133,9 @@ def affine(s: State, r: int, slot: int, most: int) -> tuple[int, float]:
     if pool.cost_kind != STEP_COST:
         mean = flight.context // n
         return min(most, pool.bucket * ((mean + pool.bucket - 1) // pool.bucket) - mean + 1), 0.0
-    inside = 0
+    inside = s.replica[r].crowd_inside
     if pool.window > 0:
-        for k in range(n):
+        for k in range(flight.requests):
             room = pool.window - s.request[seats[k].request].done
             if room > 0:
                 inside += 1

@@ -128,6 +128,9 @@ def simulate(
     that had arrived, except for gaps between tokens. Raises BadInput for a deployment that cannot serve the requests.
     """
     s = build(deployment, replicas, requests, seed)
+    outside = outside_of(deployment, replicas)
+    if outside or not skip:
+        s.pool["gathers"] = 0
     clock = s.clock[0]
     clock["skip"] = skip
     clock["horizon_s"] = math.inf if horizon_s is None else horizon_s
@@ -138,7 +141,7 @@ def simulate(
         s = s._replace(log=np.zeros(log, LOG))
     ends = int((s.request["state"] != REJECTED).sum())
     told = (lambda done: go_on(done, ends)) if go_on else None
-    whole = kernel.run(s, compiled=compiled, go_on=told, outside=outside_of(deployment, replicas))
+    whole = kernel.run(s, compiled=compiled, go_on=told, outside=outside)
     if not whole:
         came = (s.request["arrival_s"] <= clock["now_s"])[entries_of(requests.tasks, len(requests))]
         clock["measured_from"] = row_of_job(requests, int(warmup * came.sum()))

@@ -47,6 +47,8 @@ REQUEST = np.dtype(
         ("links", "i8"),
         ("shared", "i8"),  # leading links that it shares with whoever comes
         ("borrowed", "i8"),  # while it waits: cached tokens that others use anyway, so that they take no blocks
+        ("joined", "i8"),  # of a member of a crowd: step of the crowd at which its record was up to date
+        ("grows", "i8"),  # and whether it will take more blocks
         # what happened
         ("first_replica", "i8"),
         ("admitted_s", "f8"),
@@ -71,6 +73,15 @@ REPLICA = np.dtype(
         ("kv_blocks", "i8"),
         ("free_blocks", "i8"),
         ("running", "i8"),  # length of its row in State.running
+        ("crowd", "i8"),  # the first of them that are members of the crowd; the next are about these, see `crowd`
+        ("crowd_step", "i8"),  # steps that the crowd has made, and when the last one ended
+        ("crowd_s", "f8"),
+        ("crowd_context", "i8"),  # sums over the members of the tokens known, and of them in the window
+        ("crowd_window", "i8"),
+        ("crowd_inside", "i8"),  # members whose window is not full
+        ("growers", "i8"),  # members that will take more blocks
+        ("changes", "i8"),  # lengths of its rows in State.change and State.peak
+        ("peaks", "i8"),
         ("moving", "i8"),  # requests whose KV cache is on its way here
         ("outstanding", "i8"),  # queued, moving or running here
         ("waiting_tokens", "i8"),  # prompts of those queued
@@ -136,6 +147,7 @@ POOL = np.dtype(
         ("swap_block_s", "f8"),  # of a copy of one block to or from host memory; 0 = recompute instead
         ("mixed_chunks", "i8"),  # SGLang's mixed chunks and conservativeness
         ("conservativeness", "f8"),
+        ("gathers", "i8"),  # requests that decode together may be advanced as one
         ("stages", "i8"),
         ("hop_s", "f8"),
         ("dp", "i8"),
@@ -188,7 +200,9 @@ FLIGHT = np.dtype(
         ("steps", "i8"),  # 1, or more when decode steps with the same batch are taken together
         ("first_s", "f8"),  # duration of the first step, and what each further one adds
         ("slope_s", "f8"),
-        ("requests", "i8"),
+        ("requests", "i8"),  # with seats of their own
+        ("crowd", "i8"),  # members of the crowd that decode too, and for how many steps they hold blocks
+        ("held_steps", "i8"),
         ("decodes", "i8"),
         ("context", "i8"),  # sum of the decode contexts in the first step
         ("in_window", "i8"),  # the same, each cut at the window
@@ -204,6 +218,8 @@ EDGE = np.dtype(
     [("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8"), ("streamed", "i8")], align=True
 )
 SEAT = np.dtype([("request", "i8"), ("tokens", "i8")], align=True)
+CHANGE = np.dtype([("step", "i8"), ("request", "i8")], align=True)
+PEAK = np.dtype([("step", "i8"), ("gap_s", "f8")], align=True)
 EVENT = np.dtype([("time_s", "f8"), ("winner", "i8")], align=True)
 PRICE = np.dtype([("fixed_s", "f8"), ("context_s", "f8"), ("window_s", "f8")], align=True)
 TOTALS = np.dtype([("gap_sum_s", "f8"), ("tally", "i8")], align=True)
@@ -281,6 +297,9 @@ class State(NamedTuple):
     chain: links of all requests. entry [R, entries], bucket [R, buckets], shelf [R, tiers] (idle entries, the one to go
     first at its head), tier [P, tiers]: prefix caches; tier 0 is the memory of the accelerators.
     home [P, tasks]: by the first task of a job, the replica that the job keeps to.
+    Of crowds: change [R, 2 W], the heap of steps at which members end or have a full window; grower [R, block tokens],
+    members by the step at which they take blocks; member [R, classes], those that statistics count; peak [R, some],
+    the largest gaps since each step.
     """
 
     request: Any
@@ -310,6 +329,10 @@ class State(NamedTuple):
     shelf: Any
     tier: Any
     home: Any
+    change: Any
+    grower: Any
+    member: Any
+    peak: Any
 
 
 def push_back(s: State, q: int, i: int) -> None:

@@ -18,8 +18,8 @@ def least_kv(s: State, p: int, i: int) -> int:
 def held(s: State, r: int, now: float) -> int:
     """Tokens of who runs on replica r, what steps taken together have made so far included, and of who waits."""
     replica = s.replica[r]
-    tokens = replica.waiting_tokens
-    for k in range(replica.running):
+    tokens = replica.waiting_tokens + replica.crowd_context
+    for k in range(replica.crowd, replica.running):
         tokens += s.request[s.running[r, k]].done
     if replica.flights > 0:
         flight = s.flight[r, replica.oldest]

@@ -8,6 +8,7 @@ While somebody is swapped out no prompt starts; who fits again decodes with the 
 
 from __future__ import annotations
 
+from planner.sim.crowd import seat_crowd
 from planner.sim.kvcache import admit, blocks_of, fits
 from planner.sim.schedulers.batch import add, decode_share, enter_in_order, make_room
 from planner.sim.state import State
@@ -42,7 +43,7 @@ def swap_in(s: State, r: int, slot: int, n: int, now: float) -> int:
 def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, int]:
     """Next chunks of prompts already begun; how many, and the budget that is left."""
     n = 0
-    for k in range(s.replica[r].running):
+    for k in range(s.replica[r].crowd, s.replica[r].running):
         i = s.running[r, k]
         request = s.request[i]
         if budget > 0 and not request.prefilled and not request.in_flight:
@@ -55,7 +56,7 @@ def unfinished_prompts(s: State, r: int, slot: int, budget: int) -> tuple[int, i
 def decode_all(s: State, r: int, slot: int) -> int:
     """One decode token for every running request (an even share of them per pipeline micro-batch)."""
     replica, share = s.replica[r], decode_share(s, r)
-    n = k = 0
+    n, k = 0, seat_crowd(s, r, slot)
     while k < replica.running and n < share:
         i = s.running[r, k]
         request = s.request[i]

@@ -7,6 +7,7 @@ as [not in the batch, by arrival] + [batch]. One pipeline stage.
 
 from __future__ import annotations
 
+from planner.sim.crowd import disperse, seat_crowd
 from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, holds, preempt
 from planner.sim.schedulers.batch import add
 from planner.sim.state import State
@@ -14,9 +15,13 @@ from planner.sim.state import State
 
 def sarathi(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
-    budget, width = s.pool[s.replica[r].pool].max_tokens, s.batch.shape[2]
-    n, aside, first, last = decodes(s, r, slot)
-    tokens, left_out = n, 0
+    replica, width = s.replica[r], s.batch.shape[2]
+    budget = s.pool[replica.pool].max_tokens
+    if not order_stays(s, r, budget):
+        disperse(s, r)
+    crowd = seat_crowd(s, r, slot)
+    n, aside, first, last = decodes(s, r, slot, crowd)
+    tokens, left_out = crowd + n, crowd
     for k in range(aside):
         i = s.running[r, width + k]
         chunk = min(s.request[i].prompt - s.request[i].done, budget - tokens)
@@ -27,20 +32,28 @@ def sarathi(s: State, r: int, slot: int, now: float) -> int:
             left_out = insert_by_arrival(s, r, left_out, i)
     for k in range(first, last):
         left_out = insert_by_arrival(s, r, left_out, s.running[r, k])
-    for k in range(left_out):
+    for k in range(crowd, left_out):
         s.running[r, k] = s.running[r, 2 * width + k]
     for k in range(n):
         s.running[r, left_out + k] = s.batch[r, slot, k].request
-    s.replica[r].running = left_out + n
+    replica.running = left_out + n
     return enter(s, r, slot, n, tokens, now)
 
 
-def decodes(s: State, r: int, slot: int) -> tuple[int, int, int, int]:
-    """Add the decodes in running order; (added, prompts put into the first scratch list, and the rest: first, last)."""
+def order_stays(s: State, r: int, budget: int) -> bool:
+    """Whether nobody who runs can be left out of the batch for want of tokens: then the crowd stays at the front."""
+    replica, prompts = s.replica[r], 0
+    for k in range(replica.crowd, replica.running):
+        prompts += s.request[s.running[r, k]].prefilled == 0
+    return bool(prompts < 2 and replica.running <= budget)
+
+
+def decodes(s: State, r: int, slot: int, crowd: int) -> tuple[int, int, int, int]:
+    """Add the decodes behind the crowd; (added, prompts put into the first scratch list, and the rest: first, last)."""
     replica, width = s.replica[r], s.batch.shape[2]
     pool, last = s.pool[replica.pool], replica.running
-    n = aside = k = 0
-    while k < last and n < pool.max_seqs:
+    n, aside, k = 0, 0, crowd
+    while k < last and crowd + n < pool.max_seqs:
         i = s.running[r, k]
         request = s.request[i]
         k += 1
@@ -75,7 +88,7 @@ def enter(s: State, r: int, slot: int, n: int, tokens: int, now: float) -> int:
     """Admit waiting requests while seats, budget and blocks of the whole prompt are there."""
     replica = s.replica[r]
     pool = s.pool[replica.pool]
-    while replica.running < pool.max_seqs and n < pool.max_seqs and tokens < pool.max_tokens:
+    while replica.running < pool.max_seqs and tokens < pool.max_tokens:
         i = candidate(s, r)
         if i < 0 or not fits(replica, pool, s.request[i], s.request[i].prompt):
             break

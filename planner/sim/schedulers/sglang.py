@@ -10,6 +10,7 @@ prompt are taken at once. Not modelled: the order by longest cached prefix, chun
 
 from __future__ import annotations
 
+from planner.sim.crowd import catch_up_all, disperse, growth, seat_crowd
 from planner.sim.kvcache import admit, blocks_of, candidate, compact, fits, grow, retract
 from planner.sim.schedulers.batch import add, decode_share, next_chunk
 from planner.sim.schedulers.prefill_first import unfinished_prompts
@@ -34,7 +35,7 @@ def sglang(s: State, r: int, slot: int, now: float) -> int:
     if n == 0 or mixed:
         n = decode_or_retract(s, r, slot, n)
     replica.seen_running = replica.running
-    if n == 0 and replica.flights == 0:
+    if n == 0 and s.flight[r, slot].crowd == 0 and replica.flights == 0:
         set_ratio(s, r, first_ratio(s, r))
     return n
 
@@ -78,6 +79,7 @@ def free_tokens(s: State, r: int) -> float:
     """Tokens of KV cache that are free and not expected to be needed by those who run."""
     replica = s.replica[r]
     left, share = 0, ratio(s, r)
+    catch_up_all(s, r)
     for k in range(replica.running):
         left += tokens_left(s, s.running[r, k])
     return float(replica.free_blocks * s.pool[replica.pool].block_tokens - left * share)
@@ -117,10 +119,12 @@ def decode_or_retract(s: State, r: int, slot: int, n: int) -> int:
     if replica.running < replica.seen_running:
         replica.full = 0
         replica.again = s.queue[r].length > 0
+    if growth(s, r, 0, 1) + blocks_short(s, r) > replica.free_blocks:
+        disperse(s, r)
     while blocks_short(s, r) > replica.free_blocks and retract_one(s, r):
         replica.full = 0
     share, decodes = decode_share(s, r), 0
-    for k in range(replica.running):
+    for k in range(seat_crowd(s, r, slot), replica.running):
         i = s.running[r, k]
         request = s.request[i]
         ready = request.prefilled and not request.in_flight and decodes < share
@@ -131,10 +135,10 @@ def decode_or_retract(s: State, r: int, slot: int, n: int) -> int:
 
 
 def blocks_short(s: State, r: int) -> int:
-    """Blocks that the next decode of everybody takes."""
+    """Blocks that the next decode takes of everybody who is not in the crowd."""
     replica = s.replica[r]
     short = 0
-    for k in range(replica.running):
+    for k in range(replica.crowd, replica.running):
         request = s.request[s.running[r, k]]
         if request.prefilled and not request.in_flight:
             short += max(blocks_of(s.pool[replica.pool], request.done) - request.blocks, 0)

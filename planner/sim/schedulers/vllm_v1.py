@@ -10,6 +10,7 @@ policy with other numbers.
 
 from __future__ import annotations
 
+from planner.sim.crowd import disperse, seat_crowd
 from planner.sim.schedulers.batch import CHUNK, Policy, add, decode_share, enter_in_order, make_room, next_chunk
 from planner.sim.state import State
 
@@ -20,8 +21,9 @@ def vllm_v1(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
     replica = s.replica[r]
     pool, share = s.pool[replica.pool], decode_share(s, r)
-    n = decodes = k = 0
-    budget = pool.max_tokens
+    n, decodes, budget = 0, 0, pool.max_tokens
+    k = seat_crowd(s, r, slot) if replica.crowd <= budget else disperse(s, r)
+    budget -= k
     while k < replica.running and budget > 0:
         i = s.running[r, k]
         request = s.request[i]
