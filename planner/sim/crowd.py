@@ -51,7 +51,7 @@ def growth(s: State, r: int, first: int, last: int) -> int:
 
 
 def advance(s: State, r: int, flight: Any, first_end: float, now: float) -> None:
-    """The crowd has made the steps of a flight, the first of them at first_end; `tally` counts whom further ones hold for."""
+    """The crowd has made the steps of a flight, the first until first_end; `tally` counts members for further ones."""
     replica, steps = s.replica[r], flight.steps
     gap_s = first_end - replica.crowd_s
     b = gap_bin(gap_s)
@@ -139,7 +139,7 @@ def next_change(s: State, r: int) -> int:
 
 
 def part(s: State, r: int) -> int:
-    """Take out who ends with the step that has just been made; how many. Their records are up to date, but stay in the list."""
+    """Count out those who ended with the last step; how many. Their records are up to date; they stay in the list."""
     replica, gone = s.replica[r], 0
     window = s.pool[replica.pool].window
     while replica.changes > 0 and s.change[r, 0].step <= replica.crowd_step:
