@@ -1,4 +1,4 @@
-"""The loop, compiled; only this file and `pointed` import numba. Without it the same functions run as plain Python.
+"""The loop, compiled by numba, which only this file, `compiler` and `pointed` know; without it, run as plain Python.
 
 Every function of the modules below is copied with globals of its own in which the other functions are replaced by their
 compiled twins, so one source serves as product and as test oracle. No fast-math and no threads: results are equal to
@@ -99,13 +99,16 @@ def compiled_loop() -> Loop:
     if cache is not None and not any(cache.iterdir()):
         log.info("compiling the simulator once for this version; this takes some seconds")
 
+    from planner.sim.compiler import compilers
     from planner.sim.pointed import entry
 
+    for_inner, for_entry = compilers()
     # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
     # No step divides by zero, and checks for it (error_model) would cost a tenth of the compile time.
     # Only the entry is called from Python: the others need no wrappers and no cache of their own.
     plain = {"_nrt": False, "error_model": "numpy"}
-    inner = plain | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    inner = plain | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": for_inner}
+    outer = plain | {"cache": cache is not None, "pipeline_class": for_entry}
 
     def compile_one(function: FunctionType) -> Any:
         return njit(function, **inner)
@@ -113,7 +116,7 @@ def compiled_loop() -> Loop:
     # Numba reads the directory when it decorates, and would stamp the cache of the entry by that one file only.
     others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")
     try:
-        found: Loop = njit(entry(twins(compile_one)[loop.run]), cache=cache is not None, **plain)
+        found: Loop = njit(entry(twins(compile_one)[loop.run]), **outer)
     finally:
         config.CACHE_DIR = others
     return found
@@ -154,7 +157,8 @@ def cache_dir() -> Path | None:
     None when it cannot be written.
     """
     digest = hashlib.sha256()
-    for file in (__file__, Path(__file__).with_name("pointed.py"), *(module.__file__ for module in modules())):
+    own = [Path(__file__).with_name(name) for name in ("kernel.py", "compiler.py", "pointed.py")]
+    for file in (*own, *(module.__file__ for module in modules())):
         digest.update(Path(str(file)).read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serveplan"
     path = Path(os.environ.get("NUMBA_CACHE_DIR") or home) / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"
