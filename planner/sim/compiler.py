@@ -1,19 +1,31 @@
 """How numba compiles the kernel: every function into one library, optimised once as a whole. Not what it compiles.
 
 Left to itself numba optimises each function with all that it calls linked in, and makes machine code of the result:
-what many call at some depth is compiled many times over. Only the entry is called from Python, so only it is finished.
+what many call at some depth is compiled many times over. Python calls nothing here but the loop, by its address.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping
+from functools import cached_property
+from types import FunctionType
 from typing import Any
 
+import numba
 from numba._dynfunc import make_function
 from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering
+
+from planner.sim.native import Code
+
+# Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
+# No step divides by zero, and checks for it (error_model) would cost a tenth of the compile time.
+OPTIONS: Mapping[str, Any] = {
+    "_nrt": False, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+}  # fmt: skip
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -32,26 +44,37 @@ class InnerLowering(NativeLowering):
         return True
 
 
-def compilers() -> tuple[type[Compiler], type[Compiler]]:
-    """Compilers of the inner functions and of the entry of one library, which is made when the first is asked."""
+class Library:
+    """Functions that are compiled together."""
 
-    @functools.cache
-    def library() -> Any:
-        made = cpu_target.target_context.codegen().create_library("kernel")
-        made.enable_object_caching()
-        return made
+    def twin(self, function: FunctionType) -> Any:
+        """The function as numba compiles it into this library, when it is first needed and for what it then gets."""
+        njit: Any = numba.njit  # the options are known to it, but not to its type stubs
+        return njit(function, pipeline_class=self._compiler, **OPTIONS)
 
-    class Inner(Compiler):
-        def define_pipelines(self) -> Any:
-            self.state.library = library()
-            (passes,) = super().define_pipelines()
-            passes.passes = [(InnerLowering if one is NativeLowering else one, what) for one, what in passes.passes]
-            passes.finalize()
-            return [passes]
+    def code(self, entry: Any, signature: tuple[Any, ...]) -> Code:
+        """Machine code of a twin, and of all that it calls, for arguments of these types."""
+        entry.compile(signature)
+        library = self._library
+        with global_compiler_lock:
+            library.finalize()
+        symbol = entry.overloads[signature].fndesc.llvm_func_name
+        return Code(symbol, library._codegen._tm.emit_object(library._final_module))
 
-    class Entry(Compiler):
-        def define_pipelines(self) -> Any:
-            self.state.library = library()
-            return super().define_pipelines()
+    @cached_property
+    def _library(self) -> Any:
+        return cpu_target.target_context.codegen().create_library("kernel")
 
-    return Inner, Entry
+    @cached_property
+    def _compiler(self) -> type[Compiler]:
+        library = self._library
+
+        class Inner(Compiler):
+            def define_pipelines(self) -> Any:
+                self.state.library = library
+                (passes,) = super().define_pipelines()
+                passes.passes = [(InnerLowering if one is NativeLowering else one, what) for one, what in passes.passes]
+                passes.finalize()
+                return [passes]
+
+        return Inner

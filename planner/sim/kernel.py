@@ -1,8 +1,8 @@
-"""The loop, compiled by numba, which only this file, `compiler` and `pointed` know; without it, run as plain Python.
+"""The loop, compiled by numba, which only `compiler` and `pointed` know; without it, run as plain Python.
 
 Every function of the modules below is copied with globals of its own in which the other functions are replaced by their
 compiled twins, so one source serves as product and as test oracle. No fast-math and no threads: results are equal to
-the last bit. Compiled code is kept in the user's cache directory, keyed by package version and source.
+the last bit. Machine code is kept in the user's cache directory, keyed by package version, source and processor.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pkgutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -38,6 +39,7 @@ from planner.sim import (
     tasks,
     transfer,
 )
+from planner.sim.native import Layout, Native, file_name, layout_of, read, write
 from planner.sim.outside import Outside
 from planner.sim.plain import freeze, thaw
 from planner.sim.state import State
@@ -61,7 +63,7 @@ def run(s: State, *, compiled: bool = True, go_on: GoOn | None = None, outside: 
     outside: policies in plain Python, which only the plain loop can call. False when `go_on` ended the run.
     """
     if compiled and available() and not outside:
-        return advance(compiled_loop(), s, go_on)
+        return advance(compiled_loop(layout_of(s)), s, go_on)
     plain = thaw(s)
     own: Loop = twins(lambda function: function, outside.replacements())[loop.run] if outside else loop.run
     whole = advance(own, plain, go_on)
@@ -84,42 +86,27 @@ def advance(some: Loop, s: State, go_on: GoOn | None) -> bool:
 
 
 def available() -> bool:
-    """Whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is installed, and not told to leave everything as it is."""
+    return importlib.util.find_spec("numba") is not None and not int(os.environ.get("NUMBA_DISABLE_JIT") or 0)
 
 
 @functools.cache
-def compiled_loop() -> Loop:
-    """`loop.run` compiled by numba, or taken from the cache."""
-    import numba
+def compiled_loop(layout: Layout) -> Loop:
+    """`loop.run` for states of this layout, compiled by numba, or taken from the cache without it."""
+    folder = cache_dir()
+    file = folder / file_name(layout) if folder else None
+    code = read(file) if file else None
+    if code is None:
+        if file is not None:
+            log.info("compiling the simulator once for this version; this takes some seconds")
+        from planner.sim.compiler import Library
+        from planner.sim.pointed import signature_of
 
-    njit: Any = numba.njit  # the options below are known to it, but not to its type stubs
-    config: Any = numba.config
-    cache = cache_dir()
-    if cache is not None and not any(cache.iterdir()):
-        log.info("compiling the simulator once for this version; this takes some seconds")
-
-    from planner.sim.compiler import compilers
-    from planner.sim.pointed import entry
-
-    for_inner, for_entry = compilers()
-    # Nothing allocates, so reference counting (_nrt) is off: with this many arrays it costs ten times the work.
-    # No step divides by zero, and checks for it (error_model) would cost a tenth of the compile time.
-    # Only the entry is called from Python: the others need no wrappers and no cache of their own.
-    plain = {"_nrt": False, "error_model": "numpy"}
-    inner = plain | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": for_inner}
-    outer = plain | {"cache": cache is not None, "pipeline_class": for_entry}
-
-    def compile_one(function: FunctionType) -> Any:
-        return njit(function, **inner)
-
-    # Numba reads the directory when it decorates, and would stamp the cache of the entry by that one file only.
-    others, config.CACHE_DIR = config.CACHE_DIR, str(cache or "")
-    try:
-        found: Loop = njit(entry(twins(compile_one)[loop.run]), **outer)
-    finally:
-        config.CACHE_DIR = others
-    return found
+        library = Library()
+        code = library.code(twins(library.twin)[loop.run], signature_of(layout))
+        if file is not None:
+            write(file, code)
+    return Native(code)
 
 
 def modules() -> list[ModuleType]:
@@ -156,9 +143,9 @@ def cache_dir() -> Path | None:
 
     None when it cannot be written.
     """
-    digest = hashlib.sha256()
-    own = [Path(__file__).with_name(name) for name in ("kernel.py", "compiler.py", "pointed.py")]
-    for file in (*own, *(module.__file__ for module in modules())):
+    beside = (Path(__file__).with_name(name) for name in ("compiler.py", "pointed.py", "native.py"))
+    digest = hashlib.sha256(f"numba {version('numba')}".encode())
+    for file in (__file__, *beside, *(module.__file__ for module in modules())):
         digest.update(Path(str(file)).read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serveplan"
     path = Path(os.environ.get("NUMBA_CACHE_DIR") or home) / f"kernel-{planner.__version__}-{digest.hexdigest()[:16]}"

@@ -6,17 +6,17 @@ runs, and LLVM is told so, so that what it has loaded of a descriptor it may kee
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, register_model
+from numba.extending import infer_getattr, lower_getattr_generic, register_model
+from numba.np.numpy_support import from_dtype
 
-from planner.sim.loop import run as loop
+from planner.sim.native import Layout
+from planner.sim.state import State
 
 WORD = ir.IntType(64)
 ITEM_SIZE, DATA, LENGTHS, STRIDES = 3, 4, 5, 6
@@ -43,23 +43,6 @@ class PointedModel(models.PrimitiveModel):
 def descriptors(context: Any, fields: Any) -> ir.LiteralStructType:
     """The memory behind the pointer: one descriptor after another."""
     return ir.LiteralStructType([context.get_value_type(one) for one in fields.types])
-
-
-def address(_typing: Any, state: Any) -> tuple[Any, Callable[..., Any]]:
-    """A pointer to the state, good until the function that asks for it returns."""
-
-    def lower(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        place = cgutils.alloca_once(builder, descriptors(context, state))
-        for k in range(len(state.types)):
-            builder.store(builder.extract_value(args[0], k), cgutils.gep_inbounds(builder, place, 0, k))
-        # Written before, never after: the compiler must not see through to the writing, were the loop inlined here.
-        kind = ir.FunctionType(cgutils.voidptr_t, [cgutils.voidptr_t])
-        return builder.asm(kind, "", "=r,0,~{memory}", [builder.bitcast(place, cgutils.voidptr_t)], side_effect=True)
-
-    return Pointed(state)(state), lower
-
-
-pointed: Any = intrinsic(address)
 
 
 @infer_getattr
@@ -92,11 +75,7 @@ def descriptor(context: Any, builder: Any, typ: Pointed, value: Any, attr: str) 
     return found
 
 
-def run(s: Any, most: int) -> int:
-    """The loop with the state as a tuple, as Python passes it."""
-    return loop(pointed(s), most)
-
-
-def entry(compiled: Any) -> FunctionType:
-    """`run` that calls the compiled loop."""
-    return FunctionType(run.__code__, {"loop": compiled, "pointed": pointed, "__name__": __name__}, "run")
+def signature_of(layout: Layout) -> tuple[Any, ...]:
+    """Types of the loop's arguments for states of this layout."""
+    fields = types.NamedTuple([types.Array(from_dtype(dtype), ndim, "C") for dtype, ndim in layout], State)
+    return Pointed(fields), types.int64
