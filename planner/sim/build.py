@@ -320,6 +320,6 @@ def clock_record(deployment: Deployment, requests: Requests) -> NDArray[Any]:
     clock["horizon_s"] = math.inf
     router = find(ROUTERS, deployment.router)
     clock["router"] = FIRST if callable(router) else router
-    clock["concurrency"] = requests.concurrency
+    clock["concurrency"], clock["forming"] = requests.concurrency, NOBODY
     clock["next_request"] = row_of_job(requests, requests.concurrency) if requests.concurrency else len(requests)
     return clock

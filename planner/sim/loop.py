@@ -14,7 +14,7 @@ from typing import Any
 
 from planner.sim.blocks import take
 from planner.sim.crowd import advance, catch_up_all, growth, join, next_change, part
-from planner.sim.events import set_event, wake
+from planner.sim.events import forms, next_actor, set_event, time_of, wake
 from planner.sim.flights import after, steps_until
 from planner.sim.gaps import gap_bin, record_gap, record_ramp
 from planner.sim.kvcache import blocks_of, compact, grow, holds
@@ -59,8 +59,8 @@ def run(s: State, most: int) -> int:
     if most == 0:
         clock.horizon_s = clock.now_s
     while clock.stopped == 0:
-        actor = s.event[1].winner
-        now = s.event[actor].time_s
+        actor = next_actor(s)
+        now = time_of(s, actor)
         if now == math.inf or now > clock.horizon_s:
             break
         if most > 0 and left == 0:
@@ -147,7 +147,7 @@ def launch(s: State, r: int, now: float) -> None:
     """Form a batch and start it on the first pipeline stage."""
     replica = s.replica[r]
     pool = s.pool[replica.pool]
-    set_event(s, replica.formation_actor, math.inf)
+    forms(s, r)
     tick(s, r, now)
     slot = (replica.oldest + replica.flights) % pool.stages
     flight = s.flight[r, slot]

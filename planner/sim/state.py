@@ -270,6 +270,8 @@ CLOCK = np.dtype(
         ("horizon_s", "f8"),
         ("router", "i8"),
         ("concurrency", "i8"),
+        ("forming", "i8"),  # the replica whose next batch formation is not among State.event, and when that is
+        ("forming_s", "f8"),
         ("begun", "i8"),  # the first requests have set out
         ("due", "i8"),  # length of the heap of due tasks
         ("next_request", "i8"),  # the first one that has not set out; those before it do so at the start
@@ -287,7 +289,7 @@ class State(NamedTuple):
     """Record arrays by the dtypes above; the rest int64 or float64. R replicas, W widest running list.
 
     queue [3 R + P]: waiting requests of replica r at r, then the queues that replicas and pools name.
-    event [2 x leaves]: `time_s` of actor a at a; `winner` is a tree over the actors, its root at 1, its leaves last.
+    event [2 x leaves]: a tree over the actors, its root at 1, its leaves last: the first event below a node, and whose.
     running [R, 3 W]: the running list, then two scratch lists of W for schedulers.
     batch [R, stages, W]: requests of a micro-batch and the prompt tokens each computes (0 = one decode token).
     decode_price [P, batch], linear_s [P, samples]: StepCost. decode_table, prefill_table: TableCost.
