@@ -43,10 +43,12 @@ def growth(s: State, r: int, first: int, last: int) -> int:
     replica, size = s.replica[r], s.pool[s.replica[r].pool].block_tokens
     if replica.growers == 0:
         return 0
-    rounds = (last - first) // size
+    rounds = (last - first) // size if last - first >= size else 0
     blocks = rounds * replica.growers
-    for step in range(replica.crowd_step + first + rounds * size, replica.crowd_step + last):
-        blocks += s.grower[r, step % size]
+    k = (replica.crowd_step + first) % size
+    for _ in range(last - first - rounds * size):
+        blocks += s.grower[r, k]
+        k = k + 1 if k + 1 < size else 0
     return int(blocks)
 
 

@@ -394,6 +394,8 @@ def tick(s: State, r: int, now: float) -> None:
     """Integrate queue length, requests in the system and blocks in use of replica r up to `now`."""
     replica = s.replica[r]
     dt = now - replica.seen_s
+    if dt == 0.0:
+        return
     replica.waiting_area += s.queue[r].length * dt
     replica.outstanding_area += replica.outstanding * dt
     replica.block_area += (replica.kv_blocks - replica.free_blocks) * dt
