@@ -15,8 +15,9 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from planner.errors import StoppedAtLimit
 from planner.search.conflict import conflict
@@ -26,9 +27,6 @@ from planner.search.integers import Counts, Row, Terms, Variable
 from planner.search.parts import Part, lean, narrowed, parted, told
 from planner.search.problem import Conflict, Problem, Reached, Selection
 from planner.search.program import Program, program_of
-
-if TYPE_CHECKING:
-    from ortools.sat.python import cp_model
 
 Settings = Mapping[str, Any]
 Found = tuple[int, int, bool]
@@ -173,18 +171,25 @@ def _holding(program: Program, row: Row) -> Program:
 
 
 class _Search:
-    """A program in CP-SAT, and the best values so far."""
+    """A program in CP-SAT, and the best values so far.
+
+    It is written for the compiled half of ortools.sat.python: cp_model, the other half, takes longer to import (it
+    brings pandas) than most fleets take to solve.
+    """
 
     def __init__(self, program: Program | Part, best: Mapping[Variable, int] | None = None):
-        from ortools.sat.python import cp_model
+        from ortools.sat.python import cp_model_helper
+        from ortools.util.python.sorted_interval_list import Domain
 
-        self._cp = cp_model
-        self._model = cp_model.CpModel()
-        self._at = {v: self._model.new_int_var(v.low, v.high, v.name) for v in program.variables}
+        cp: Any = cp_model_helper
+        self._cp, self._model = cp, cp.CpBaseModel(None)
+        new = partial(cp.IntVar, self._model.model_proto)
+        self._at = {v: new().with_name(v.name).with_domain(Domain(v.low, v.high)) for v in program.variables}
         for row in program.rows:
             low = -NO_LIMIT if row.low is None else row.low
             high = NO_LIMIT if row.high is None else row.high
-            self._model.add_linear_constraint(self._sum(row.terms), low, high)
+            bounded = cp.BoundedLinearExpression(self._sum(row.terms), Domain(low, high))
+            self._model._add_bounded_linear_expression(bounded)
         self.best: dict[Variable, int] = dict(best or {})
 
     def _sum(self, terms: Terms) -> Any:
@@ -196,16 +201,17 @@ class _Search:
 
         Each stage starts from the best that is known, and the next one tries only what is not proven yet.
         """
-        self._model.minimize(self._sum(terms))
+        self._aim(terms)
         value, bound, optimal = None, -math.inf, False
         for settings in stages:
-            solver, status = self._solve(settings)
-            if status == self._cp.INFEASIBLE:
+            answer = self._solve(settings)
+            if answer.status == self._cp.INFEASIBLE:
                 return None
-            bound, optimal = max(bound, solver.best_objective_bound), status == self._cp.OPTIMAL
-            if status in (self._cp.OPTIMAL, self._cp.FEASIBLE) and (value is None or solver.objective_value < value):
-                value = round(solver.objective_value)
-                self.best = {variable: solver.value(at) for variable, at in self._at.items()}
+            bound, optimal = max(bound, answer.best_objective_bound), answer.status == self._cp.OPTIMAL
+            found = optimal or answer.status == self._cp.FEASIBLE
+            if found and (value is None or answer.objective_value < value):
+                value = round(answer.objective_value)
+                self.best = {v: answer.solution[at.index] for v, at in self._at.items()}
             if optimal:
                 break
         if value is None and not self.best:
@@ -214,15 +220,25 @@ class _Search:
             value = sum(factor * self.best.get(variable, 0) for variable, factor in terms)
         return value, _whole(bound), optimal
 
-    def _solve(self, settings: Settings) -> tuple[cp_model.CpSolver, Any]:
-        self._model.clear_hints()  # type: ignore[no-untyped-call]
-        for variable, at in self._at.items() if self.best else ():
-            self._model.add_hint(at, self.best.get(variable, 0))
-        solver = self._cp.CpSolver()
-        solver.parameters.random_seed = SEED
-        for name, value in settings.items():
-            setattr(solver.parameters, name, value)
-        return solver, solver.solve(self._model)
+    def _aim(self, terms: Terms) -> None:
+        """Minimise this sum from now on."""
+        self._model.model_proto.clear_objective()
+        flat, goal = self._cp.FlatIntExpr(self._sum(terms)), self._model.model_proto.objective
+        goal.vars.extend([at.index for at in flat.vars])
+        goal.coeffs.extend(flat.coeffs)
+        goal.offset, goal.scaling_factor = flat.offset, 1.0
+
+    def _solve(self, settings: Settings) -> Any:
+        proto, parameters = self._model.model_proto, self._cp.SatParameters()
+        proto.clear_solution_hint()
+        if self.best:
+            proto.solution_hint.vars.extend([at.index for at in self._at.values()])
+            proto.solution_hint.values.extend([self.best.get(v, 0) for v in self._at])
+        for name, value in {"random_seed": SEED, **settings}.items():
+            setattr(parameters, name, value)
+        solver = self._cp.SolveWrapper()
+        solver.set_parameters(parameters)
+        return solver.solve(proto)
 
 
 def _solved(part: Part) -> tuple[int, Mapping[Variable, int]]:
