@@ -30,6 +30,8 @@ LEAST = 0.02
 """Share of the bound at which requests hardly meet each other; what fails there fails at any rate."""
 JOB_PARTS = (1000, 3000)
 """Requests of the two parts of a job from which its pace is read."""
+WORTH_A_GLANCE = 2
+"""A probe this many times as long as asked for is run only if one as long as asked for does not break its promises."""
 TURNOVERS = 5
 """A probe lasts for at least this many times the requests in flight, else it ends before the pool is full."""
 
@@ -98,7 +100,8 @@ def at_rate(drawn: Requests, load_demand: float, rate: float) -> Requests:
 def measure(t: Trial, draws: Draws, least: int, above: float = 0.0) -> Capacity:
     """Capacity of one replica by the kind of its load."""
     if t.load.kind == "open":
-        return open_capacity(t, draws.first(probe_size(t, draws.first(least))), above)
+        few = draws.first(least)
+        return open_capacity(t, draws.first(probe_size(t, few)), above, few)
     return job_capacity(t, draws.whole()) if t.load.kind == "job" else closed_capacity(t, draws.first(least))
 
 
@@ -113,8 +116,12 @@ def holds(trial: Trial, run: Run) -> bool:
     return capacity.holds(run, trial.slos)
 
 
-def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity:
-    """Requests per second of one replica; 0 when it does not reach `above`, a rate that another candidate offers."""
+def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0, few: Requests | None = None) -> Capacity:
+    """Requests per second of one replica; 0 when it does not reach `above`, a rate that another candidate offers.
+
+    few: the first requests, as many as say something; who breaks promises to them at `above` need not show it with all.
+    They come to an empty system and nobody comes after them, so none of them waits longer than in the whole run.
+    """
     parts = (trial.replica, drawn, trial.candidate.role)
     bound = capacity_bound(*parts)
     if above and above * (1 + PRECISION) >= min(bound, promised_bound(*parts, trial.slos)):
@@ -136,6 +143,9 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0) -> Capacity
         run = _offered(trial, drawn, rate) if rate > floor else at_floor()
         return run if holds(trial, run) else None
 
+    short = few if above and few is not None and len(drawn) >= WORTH_A_GLANCE * len(few) else None
+    if short is not None and not holds(trial, _offered(trial, short, floor)):
+        return Capacity(0.0, "another candidate carries more")
     if above and not holds(trial, at_floor()):
         return Capacity(0.0, "another candidate carries more")
     guess = min(max(fluid_rate(*parts, trial.slos), floor), bound / 2 if not above else float(np.sqrt(floor * bound)))
