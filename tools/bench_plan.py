@@ -26,13 +26,13 @@ from pathlib import Path
 
 from planner.catalog import Catalog, load_scenario
 from planner.perf.replica import build_replica
+from planner.search.admit import admit
 from planner.search.bounds import capacity_bound, promised_bound
 from planner.search.evaluate import families_of
 from planner.search.measure import Draws, measure, observe
 from planner.search.plan import plan
 from planner.search.predict import setting_of
 from planner.search.probe import Trial, trials
-from planner.search.rules import admit
 from planner.search.setting import Setting
 from planner.search.space import Candidate, enumerate_pools
 from planner.sim.metrics import summarise

@@ -66,6 +66,10 @@ class Cut:
         """Ranks over which the cache of one sequence is cut by position."""
         return self.degrees.cp * self.degrees.dcp
 
+    def heads(self, heads: int) -> float:
+        """Query heads on one rank."""
+        return max(1.0, heads / self.degrees.tp)
+
     def kv_heads(self, kv_heads: int) -> float:
         """KV heads on one rank: replicated when tp exceeds them."""
         return max(1.0, kv_heads / self.degrees.tp)
@@ -102,7 +106,7 @@ def stages_of(model: Model, pp: int) -> tuple[Stage, ...]:
     """The distinct stages of `pp` contiguous pieces, as equal as can be; engines give spare layers to inner stages."""
     if pp == 1:
         return (Stage(_kinds(model), True, True),)
-    edges = _edges(len(model.layers), pp)
+    edges = stage_edges(len(model.layers), pp)
     pieces = [Counter(model.layers[lo:hi]) for lo, hi in zip(edges, edges[1:], strict=False)]
     stages = [Stage(tuple(piece.items()), i == 0, i == pp - 1) for i, piece in enumerate(pieces)]
     return tuple(dict.fromkeys(stages))
@@ -116,7 +120,8 @@ def _kinds(model: Model) -> tuple[tuple[Layer, int], ...]:
     return tuple(kinds.items())
 
 
-def _edges(depth: int, pp: int) -> list[int]:
+def stage_edges(depth: int, pp: int) -> list[int]:
+    """First layer of each stage, and the end."""
     sizes = [depth // pp] * pp
     for i in range(depth % pp):
         sizes[-2 - i] += 1

@@ -32,10 +32,10 @@ from planner.spec.precision import BYTES_PER_KV
 
 # Activation bytes per token and hidden element by tp, and buffers by GPUs: another tool's calibration, valid for its
 # engine versions (aiconfigurator 0.12.0); between them the nearest smaller degree is used.
-_ACTIVATION_DENSE = {1: 11.0, 2: 6.5, 4: 5.0, 8: 5.0}
-_ACTIVATION_MOE = {1: 22.0, 2: 13.0, 4: 10.0, 8: 10.0}
-_ACTIVATION_FLOOR_BYTES = 80 * 2.0**20
-_COMM_BYTES = {1: 0.0, 2: 342e6, 4: 392e6}
+ACTIVATION_DENSE = {1: 11.0, 2: 6.5, 4: 5.0, 8: 5.0}
+ACTIVATION_MOE = {1: 22.0, 2: 13.0, 4: 10.0, 8: 10.0}
+ACTIVATION_FLOOR_BYTES = 80 * 2.0**20
+COMM_BYTES = {1: 0.0, 2: 342e6, 4: 392e6}
 TYPICAL_CONTEXT = 4096
 
 
@@ -70,7 +70,7 @@ def memory_of(
     stages = stages_of(model, pool.parallelism.pp)
     weights = max(weights_bytes(model, cut, stage) for stage in stages)
     fixed = _activation_bytes(model, pool, cut) * rule.activation_factor
-    comm = _step(_COMM_BYTES, pool.parallelism.tp * pool.parallelism.dp * pool.parallelism.cp)
+    comm = _step(COMM_BYTES, pool.parallelism.tp * pool.parallelism.dp * pool.parallelism.cp)
     capacity = hardware.accelerator.memory_bytes
     budget = rule.fraction * (capacity - weights if rule.of == "free" else capacity)
     spent = fixed + comm + rule.graph_bytes + rule.reserve_bytes + (0.0 if rule.of == "free" else weights)
@@ -96,14 +96,18 @@ def weights_bytes(model: Model, cut: Cut, stage: Stage) -> float:
     if stage.first and not (stage.last and model.tied_embeddings):
         products += table + 2.0 * model.learned_positions * model.hidden
     encoder = 2.0 * model.encoder.parameters / cut.degrees.tp if model.encoder and stage.first else 0.0
-    return products + 2.0 * vectors + encoder + _image_projections(model, cut, stage)
+    return products + 2.0 * vectors + encoder + _image_projections(cut, stage)
 
 
-def _image_projections(model: Model, cut: Cut, stage: Stage) -> float:
-    """Keys and values of cross-attention: weights that no decode or text step reads."""
+def _image_projections(cut: Cut, stage: Stage) -> float:
     layers = [(x.attention, count) for x, count in stage.layers if isinstance(x.attention, CrossAttention)]
-    columns = sum(2.0 * cut.kv_heads(a.kv_heads) * a.head_dim * count for a, count in layers)
-    return columns * model.hidden * cut.weight_bytes(cut.formats.attention)
+    return sum(image_projections(cut, attention) * count for attention, count in layers)
+
+
+def image_projections(cut: Cut, attention: CrossAttention) -> float:
+    """Keys and values of one layer of cross-attention: weights that no decode or text step reads."""
+    columns = 2.0 * cut.kv_heads(attention.kv_heads) * attention.head_dim
+    return columns * cut.hidden * cut.weight_bytes(cut.formats.attention)
 
 
 def kv_bytes_per_token(model: Model, pool: Pool) -> float:
@@ -113,10 +117,10 @@ def kv_bytes_per_token(model: Model, pool: Pool) -> float:
 
 def _rank_kv_per_token(cut: Cut, stage: Stage, context: int) -> float:
     """Cache bytes of one rank per token of a sequence of `context` tokens, averaged over its length."""
-    return sum(count * _layer_kv(cut, layer.attention, context) for layer, count in stage.layers) or 1.0
+    return sum(count * layer_kv(cut, layer.attention, context) for layer, count in stage.layers) or 1.0
 
 
-def _layer_kv(cut: Cut, attention: Attention | None, context: int) -> float:
+def layer_kv(cut: Cut, attention: Attention | None, context: int) -> float:
     """One layer: the window and the constant state of a sequence are spread over its context."""
     if isinstance(attention, SoftmaxAttention):
         if attention.shares_kv:
@@ -140,9 +144,9 @@ def _layer_kv(cut: Cut, attention: Attention | None, context: int) -> float:
 
 
 def _activation_bytes(model: Model, pool: Pool, cut: Cut) -> float:
-    table = _ACTIVATION_MOE if model.is_moe else _ACTIVATION_DENSE
+    table = ACTIVATION_MOE if model.is_moe else ACTIVATION_DENSE
     tokens = pool.max_tokens_per_step / pool.parallelism.dp / pool.parallelism.cp
-    return max(_ACTIVATION_FLOOR_BYTES, 2.0 * tokens * model.hidden * _step(table, pool.parallelism.tp))
+    return max(ACTIVATION_FLOOR_BYTES, 2.0 * tokens * model.hidden * _step(table, pool.parallelism.tp))
 
 
 def _step(table: dict[int, float], degree: int) -> float:

@@ -31,6 +31,7 @@ from planner.perf.operators.quantise import quantised
 from planner.spec.model import (
     Attention,
     CompressedAttention,
+    Coverage,
     CrossAttention,
     DenseFfn,
     Ffn,
@@ -102,11 +103,48 @@ def _merged(ops: list[Op], key: Callable[[Op], tuple[object, ...]]) -> list[Op]:
     return [replace(op, count=counts[shape]) for shape, op in shapes.items()]
 
 
+def projections(cut: Cut, mixer: Attention, rows: Floats, count: float) -> list[Gemm]:
+    """Products of a token mixer with its weights."""
+    if isinstance(mixer, LinearAttention):
+        return linear_attention.projections(cut, mixer, rows, count)
+    if isinstance(mixer, SoftmaxAttention):
+        return softmax_attention.projections(cut, mixer, rows, count)
+    if isinstance(mixer, LatentAttention):
+        return mla.projections(cut, mixer, rows, count)
+    if isinstance(mixer, CompressedAttention):
+        return softmax_attention.compressed_projections(cut, mixer, rows, count)
+    return softmax_attention.cross_projections(cut, mixer, rows, count)
+
+
+def cache_reads(cut: Cut, mixer: Attention, count: float) -> list[DecodeAttention]:
+    """What a decode step reads of the caches of a token mixer."""
+    if isinstance(mixer, SoftmaxAttention):
+        reads = [attention_decode.softmax_decode(cut, mixer, count)]
+        indexed = [attention_decode.index_decode(mixer.index_heads, mixer.index_dim, count)]
+        return reads + indexed if mixer.index_heads else reads
+    if isinstance(mixer, LatentAttention):
+        return mla.decode(cut, mixer, count)
+    if isinstance(mixer, CompressedAttention):
+        return [attention_decode.compressed_decode(cut, mixer, count)]
+    return [attention_decode.cross_decode(cut, mixer, count)] if isinstance(mixer, CrossAttention) else []
+
+
+def feed_forward(
+    cut: Cut, ffn: Ffn, tokens: Tokens, count: float, coverage: Coverage | None
+) -> tuple[list[Gemm], list[Moe]]:
+    """Products of a feed-forward network with its weights."""
+    if isinstance(ffn, DenseFfn):
+        return dense_ffn(cut, tokens.rank, ffn.inner, ffn.gated, cut.formats.ffn, count), []
+    routed = moe.routed(cut, ffn, tokens.replica, count, coverage, tokens.phase)
+    return moe.around(cut, ffn, tokens.rank, count), [routed]
+
+
 def _mix(work: StageWork, cut: Cut, mixer: Attention, tokens: Tokens, count: float) -> None:
     """Token mixer: projections, attention or state, and the all-reduce after the output projection."""
     rows = tokens.rank
+    work.gemms += projections(cut, mixer, rows, count)
+    work.decode += cache_reads(cut, mixer, count)
     if isinstance(mixer, LinearAttention):
-        work.gemms += linear_attention.projections(cut, mixer, rows, count)
         state = linear_attention.decode_state if tokens.phase == "decode" else linear_attention.prefill_state
         work.passes.append(state(cut, mixer, rows, count))
     else:
@@ -119,19 +157,14 @@ def _attend(
     tokens: Tokens, count: float,
 ) -> None:  # fmt: skip
     rows = tokens.rank
-    heads = max(1.0, mixer.heads / cut.degrees.tp)
+    heads = cut.heads(mixer.heads)
     if isinstance(mixer, SoftmaxAttention):
-        work.gemms += softmax_attention.projections(cut, mixer, rows, count)
-        work.decode.append(attention_decode.softmax_decode(cut, mixer, count))
         work.prefill.append(attention_prefill.softmax_prefill(cut, mixer, count))
         if mixer.index_heads:
-            work.decode.append(attention_decode.index_decode(mixer.index_heads, mixer.index_dim, count))
             work.prefill.append(attention_prefill.index_prefill(cut, mixer.index_heads, mixer.index_dim, count))
         query, kv = heads * mixer.head_dim, cut.kv_heads(mixer.kv_heads) * mixer.head_dim
         _share_context(work, cut, tokens, (heads, 2.0 * kv, mixer.head_dim, mixer.v_head_dim or mixer.head_dim), count)
     elif isinstance(mixer, LatentAttention):
-        work.gemms += mla.projections(cut, mixer, rows, count)
-        work.decode += mla.decode(cut, mixer, count)
         work.prefill += mla.prefill(cut, mixer, count)
         latents = rows * (mixer.q_lora + mixer.kv_lora) / cut.hidden / 2
         work.passes.append(elementwise.norms(cut, latents, count))  # both latents are normed in one kernel
@@ -139,13 +172,9 @@ def _attend(
         latent = mixer.kv_lora + mixer.qk_rope_dim
         _share_context(work, cut, tokens, (heads, latent, latent, mixer.kv_lora), count)
     elif isinstance(mixer, CompressedAttention):
-        work.gemms += softmax_attention.compressed_projections(cut, mixer, rows, count)
-        work.decode.append(attention_decode.compressed_decode(cut, mixer, count))
         work.prefill.append(attention_prefill.compressed_prefill(cut, mixer, count))
         query, kv = heads * mixer.head_dim, mixer.head_dim / 2
     else:
-        work.gemms += softmax_attention.cross_projections(cut, mixer, rows, count)
-        work.decode.append(attention_decode.cross_decode(cut, mixer, count))
         work.prefill.append(attention_prefill.cross_prefill(cut, mixer, count))
         return
     work.passes.append(elementwise.rope_and_cache(cut, rows, query, kv, count))
@@ -166,13 +195,13 @@ def _share_context(
 
 def _feed(work: StageWork, cut: Cut, ffn: Ffn, tokens: Tokens, count: float, model: Model) -> None:
     """Feed-forward network and the exchange after (and, for distributed experts, before) it."""
+    gemms, moes = feed_forward(cut, ffn, tokens, count, model.coverage)
+    work.gemms += gemms
+    work.moes += moes
     if isinstance(ffn, DenseFfn):
-        work.gemms += dense_ffn(cut, tokens.rank, ffn.inner, ffn.gated, cut.formats.ffn, count)
         work.passes.append(elementwise.activation(tokens.rank, ffn.inner / cut.degrees.tp, count))
         work.messages += collectives.tensor_parallel(cut, tokens.rank, count)
         return
-    work.gemms += moe.around(cut, ffn, tokens.rank, count)
-    work.moes.append(moe.routed(cut, ffn, tokens.replica, count, model.coverage, tokens.phase))
     if ffn.shared_inner and not moe.fused_shared(cut, ffn):
         work.passes.append(elementwise.activation(tokens.rank, ffn.shared_inner / cut.degrees.tp, count))
     work.messages += collectives.expert_exchange(cut, tokens.rank, tokens.replica, ffn.top_k, count)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from planner.errors import Infeasible
+from planner.search.admit import admit
 from planner.search.choose import Choice, choose
 from planner.search.document import better, objectives_of
 from planner.search.evaluate import Evaluation, Progress, evaluate
 from planner.search.journal import Journal
 from planner.search.legality import candidate_of
 from planner.search.predict import predict
-from planner.search.rules import admit, beyond_engine
+from planner.search.rules import beyond_engine
 from planner.search.setting import Setting
 from planner.search.space import enumerate_pools
 from planner.search.workers import Executor

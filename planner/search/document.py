@@ -10,13 +10,13 @@ from importlib.metadata import version
 from typing import Any
 
 from planner import __version__
+from planner.search.admit import Refused
 from planner.search.choose import Choice, settle, shapes_of
 from planner.search.evaluate import Evaluation, Progress
 from planner.search.front import front
 from planner.search.layout import placement, split_domains
 from planner.search.predict import Prediction, predict
 from planner.search.problem import Conflict, Reached, Selection
-from planner.search.rules import Refused
 from planner.search.select import parameters
 from planner.search.setting import Setting
 from planner.spec.plan import ClassPrediction, Evidence, Objective, ParetoPoint, Plan, Refusal, RunnerUp
@@ -105,8 +105,8 @@ def _solver(selection: Selection) -> dict[str, Any]:
 
 def _refusals(refused: Iterable[Refused]) -> Iterable[Refusal]:
     listed = list(refused)
-    for rule, count in sorted(Counter(one.verdict.rule for one in listed).items()):
-        example = next(one for one in listed if one.verdict.rule == rule)
+    for rule, count in sorted(Counter(one.rule for one in listed).items()):
+        example = next(one for one in listed if one.rule == rule)
         yield Refusal(rule=rule, count=count, example=example.candidate.key, reason=example.verdict.reason)
 
 

@@ -16,13 +16,13 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from planner.search.admit import Refused
 from planner.search.demand import Load
 from planner.search.evaluated import Evaluated
 from planner.search.fluid import fluid_rate
 from planner.search.journal import Journal, key_of
 from planner.search.measure import Draws, at_rate, board_watts, holds, measure, observe, resting_watts
 from planner.search.probe import Trial, trials
-from planner.search.rules import Refused
 from planner.search.setting import Setting
 from planner.search.space import Candidate
 from planner.search.watts import added_j

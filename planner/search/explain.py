@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from planner.errors import Problem
+from planner.search.admit import Refused
 from planner.search.bounds import Floor, tpot_floor, ttft_floor
 from planner.search.demand import Load
 from planner.search.evaluate import Evaluation
 from planner.search.evaluated import Evaluated
 from planner.search.problem import Conflict, Need
-from planner.search.rules import Refused
 from planner.search.setting import Setting, Site
 from planner.spec.counting import total_parameters
 from planner.spec.precision import BYTES_PER_WEIGHT
@@ -81,7 +81,7 @@ def _nothing_legal(setting: Setting, evaluation: Evaluation, load: Load) -> Iter
     refused = [one for one in evaluation.refused if one.candidate.model == load.model]
     if not refused:
         yield _nothing_meant(setting, load)
-    counts = Counter(one.verdict.rule for one in refused)
+    counts = Counter(one.rule for one in refused)
     for rule, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
         reason = _mildest(refused, rule).verdict.reason
         yield Problem(f"{load.name}: {count} of {len(refused)} configurations refused by `{rule}`: {reason}")
@@ -101,7 +101,7 @@ def _nothing_meant(setting: Setting, load: Load) -> Problem:
 
 def _mildest(refused: list[Refused], rule: str) -> Refused:
     """The refusal that came nearest to passing."""
-    mine = [one for one in refused if one.verdict.rule == rule]
+    mine = [one for one in refused if one.rule == rule]
     return min(mine, key=lambda one: (one.verdict.numbers.get("missing_bytes", 0.0), one.candidate.key))
 
 

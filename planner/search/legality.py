@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from planner.errors import Problem, raise_all
+from planner.search.admit import Refused, admit
 from planner.search.place import whole_nodes
-from planner.search.rules import Refused, admit
 from planner.search.setting import Setting, longest_of
 from planner.search.space import Candidate
 from planner.spec.deployment import Deployment, Pool

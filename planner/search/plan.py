@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planner import __version__
 from planner.catalog import Catalog, ResolvedScenario
+from planner.search.admit import admit
 from planner.search.beyond import look_beyond, with_beyond
 from planner.search.choose import choose
 from planner.search.demand import require_plain
@@ -15,7 +16,6 @@ from planner.search.document import document
 from planner.search.evaluate import Progress, evaluate
 from planner.search.journal import key_of, open_journal
 from planner.search.predict import setting_of
-from planner.search.rules import admit
 from planner.search.setting import Setting
 from planner.search.space import enumerate_pools
 from planner.search.workers import open_workers

@@ -1,4 +1,4 @@
-"""Rules: what makes a pool configuration legal, one small judge each, and admission by all. Not whether it is good.
+"""Rules: what makes a pool configuration legal, one small judge each, with words. Not whether it is good.
 
 A rule looks at one candidate and answers with a Verdict in words and numbers. New limits are new rules; rules from
 elsewhere come through the entry point group `serveplan.rule` when a setting names them.
@@ -6,7 +6,7 @@ elsewhere come through the entry point group `serveplan.rule` when a setting nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from planner.errors import NotPriced
@@ -41,12 +41,6 @@ class Verdict:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    candidate: Candidate
-    verdict: Verdict
-
-
 Rule = Callable[[Candidate, Setting], Verdict]
 RULES: Registry[Rule] = Registry("rule")
 PASSED = Verdict(True)
@@ -55,14 +49,6 @@ ORDER = (
     "ffn-width", "experts", "context-parallel", "fp8-blocks", "number-format", "context", "memory", "step-times",
 )  # fmt: skip
 """Cheap before costly; the first refusal is the one that is told."""
-
-
-def admit(candidates: Iterable[Candidate], setting: Setting) -> Iterator[Candidate | Refused]:
-    """Each candidate as it came, or refused with the verdict of the first rule that is against it."""
-    rules = [RULES.get(name) for name in ORDER]
-    for candidate in candidates:
-        verdict = next((v for rule in rules if not (v := rule(candidate, setting)).ok), PASSED)
-        yield candidate if verdict.ok else Refused(candidate, verdict)
 
 
 def refuse(rule: str, reason: str, **numbers: float) -> Verdict:
@@ -112,12 +98,17 @@ def inventory(c: Candidate, setting: Setting) -> Verdict:
     return refuse("inventory", reason, needed=c.gpus, available=site.gpus)
 
 
+def size_limit(setting: Setting) -> int:
+    """Most accelerators of a replica that the scenario allows; 0 = it sets no limit."""
+    limits = (setting.scenario.search.max_gpus_per_replica, setting.scenario.limits.gpus)
+    return min((n for n in limits if n), default=0)
+
+
 @RULES.register("replica-size")
 def replica_size(c: Candidate, setting: Setting) -> Verdict:
     """A replica stays within the limits that the scenario sets on accelerators."""
-    limits = (setting.scenario.search.max_gpus_per_replica, setting.scenario.limits.gpus)
-    limit = min((n for n in limits if n), default=c.gpus)
-    if c.gpus <= limit:
+    limit = size_limit(setting)
+    if not limit or c.gpus <= limit:
         return PASSED
     return refuse(
         "replica-size", f"a replica of {c.gpus} accelerators exceeds the limit of {limit}", needed=c.gpus, limit=limit
@@ -153,14 +144,15 @@ def scale_up(c: Candidate, setting: Setting) -> Verdict:
     return refuse("scale-up", reason, tp=c.tp, domain=site.reach)
 
 
-def _mixers(model: Model) -> list[Attention]:
+def mixers_of(model: Model) -> list[Attention]:
+    """The kinds of token mixers of a model."""
     return list(dict.fromkeys(layer.attention for layer in model.layers if layer.attention is not None))
 
 
 @RULES.register("heads")
 def heads(c: Candidate, setting: Setting) -> Verdict:
     """Tensor parallelism gives every rank the same number of query heads."""
-    for mixer in _mixers(setting.models[c.model]):
+    for mixer in mixers_of(setting.models[c.model]):
         if mixer.heads % c.tp:
             return refuse(
                 "heads", f"{mixer.heads} attention heads do not divide by tp {c.tp}", heads=mixer.heads, tp=c.tp
@@ -171,21 +163,22 @@ def heads(c: Candidate, setting: Setting) -> Verdict:
 @RULES.register("kv-heads")
 def kv_heads(c: Candidate, setting: Setting) -> Verdict:
     """Key/value heads are split evenly, or each is copied to the same number of ranks."""
-    for mixer in _mixers(setting.models[c.model]):
+    for mixer in mixers_of(setting.models[c.model]):
         if isinstance(mixer, SoftmaxAttention | CrossAttention) and mixer.kv_heads % c.tp and c.tp % mixer.kv_heads:
             reason = f"{mixer.kv_heads} KV heads can neither be split nor copied evenly over tp {c.tp}"
             return refuse("kv-heads", reason, kv_heads=mixer.kv_heads, tp=c.tp)
     return PASSED
 
 
-def _ffns(model: Model) -> list[DenseFfn | MoeFfn]:
+def ffns_of(model: Model) -> list[DenseFfn | MoeFfn]:
+    """The kinds of feed-forward networks of a model."""
     return list(dict.fromkeys(layer.ffn for layer in model.layers if layer.ffn is not None))
 
 
 @RULES.register("ffn-width")
 def ffn_width(c: Candidate, setting: Setting) -> Verdict:
     """Feed-forward widths divide by the ranks that share them."""
-    for ffn in _ffns(setting.models[c.model]):
+    for ffn in ffns_of(setting.models[c.model]):
         over = c.tp if isinstance(ffn, DenseFfn) else max(1, c.tp * c.dp // c.ep)
         if ffn.inner % over:
             return refuse(
@@ -202,7 +195,7 @@ def experts(c: Candidate, setting: Setting) -> Verdict:
     """Expert parallelism needs experts, whole groups of ranks, and the same number of experts on each."""
     if c.ep == 1:
         return PASSED
-    counts = [ffn.experts for ffn in _ffns(setting.models[c.model]) if isinstance(ffn, MoeFfn)]
+    counts = [ffn.experts for ffn in ffns_of(setting.models[c.model]) if isinstance(ffn, MoeFfn)]
     if not counts:
         return refuse("experts", f"ep {c.ep} for a model without experts", ep=c.ep)
     if (c.tp * c.dp) % c.ep:
@@ -212,16 +205,21 @@ def experts(c: Candidate, setting: Setting) -> Verdict:
     return PASSED
 
 
+def shares_by_position(mixer: Attention) -> bool:
+    """Whether each query of the layer sees all positions, so that ranks can share them."""
+    if isinstance(mixer, SoftmaxAttention):
+        return not (mixer.window or mixer.index_heads or mixer.index_top_k)
+    return isinstance(mixer, LatentAttention) and not (mixer.index_heads or mixer.index_top_k)
+
+
 @RULES.register("context-parallel")
 def context_parallel(c: Candidate, setting: Setting) -> Verdict:
     """Sequences are shared by position only where every layer attends to all of them; copies alone become shares."""
     if c.cp * c.dcp == 1:
         return PASSED
     model = setting.models[c.model]
-    for mixer in _mixers(model):
-        plain = isinstance(mixer, SoftmaxAttention) and not (mixer.window or mixer.index_heads or mixer.index_top_k)
-        latent = isinstance(mixer, LatentAttention) and not (mixer.index_heads or mixer.index_top_k)
-        if not (plain or latent):
+    for mixer in mixers_of(model):
+        if not shares_by_position(mixer):
             return refuse("context-parallel", f"{model.name} has layers whose cache cannot be shared by position")
     copies = copies_of_cache(model, c.tp)
     if copies % c.dcp:
@@ -236,7 +234,7 @@ def fp8_blocks(c: Candidate, setting: Setting) -> Verdict:
     model = setting.models[c.model]
     if c.weights != "fp8" or model.native_dtype != "fp8":
         return PASSED
-    for ffn in _ffns(model):
+    for ffn in ffns_of(model):
         width = ffn.inner // (c.tp if isinstance(ffn, DenseFfn) else max(1, c.tp * c.dp // c.ep))
         if width % FP8_BLOCK:
             reason = f"{width} feed-forward columns per rank cut through the fp8 scale blocks of {FP8_BLOCK}"

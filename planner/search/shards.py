@@ -15,11 +15,11 @@ from typing import Self
 from planner.catalog import Catalog, ResolvedScenario
 from planner.errors import BadInput, ForeignJournal, Problem, Where, raise_all
 from planner.search import journal as journals
+from planner.search.admit import admit
 from planner.search.demand import require_plain
 from planner.search.evaluate import Family, Progress, evaluate_families, families_of
 from planner.search.plan import owner_of
 from planner.search.predict import setting_of
-from planner.search.rules import admit
 from planner.search.space import enumerate_pools
 from planner.search.workers import open_workers
 from planner.spec.scenario import Scenario

@@ -1,16 +1,19 @@
-"""Space: every pool configuration that could be meant, lazily, as small candidates. What is legal, the rules say."""
+"""Space: every pool configuration that could be meant, as arrays and as small candidates. What is legal, rules say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
+import numpy as np
+
+from planner.perf.cuts import Degrees, Ints
 from planner.search.setting import Setting, Site
 from planner.spec.deployment import Parallelism, Phase, Pool
 from planner.spec.model import LatentAttention, Model
 from planner.spec.precision import Dtype, KvDtype
-from planner.spec.scenario import Scenario, ServedModel
+from planner.spec.scenario import Scenario
 
 PHASES: dict[str, tuple[Phase, ...]] = {
     "aggregated": ("prefill", "decode"),
@@ -79,27 +82,80 @@ class Candidate:
         )  # fmt: skip
 
 
-def enumerate_pools(setting: Setting) -> Iterator[Candidate]:
-    """All candidates, in an order that depends on the scenario only."""
-    for key in sorted({one.model for one in setting.scenario.classes}):
-        served, model = setting.scenario.models[key], setting.models[key]
-        for site in setting.sites.values():
-            yield from _on_site(setting, key, served, model, site)
+ROLES = tuple(PHASES)
 
 
-def _on_site(setting: Setting, key: str, served: ServedModel, model: Model, site: Site) -> Iterator[Candidate]:
-    scenario = setting.scenario
-    cuts = tuple(_cuts(setting, model, site))
+@dataclass(frozen=True, slots=True, eq=False)
+class Pools:
+    """Candidates of one model on one site as arrays of one length. role, format: places in ROLES and `formats`."""
+
+    model: str
+    site: str
+    formats: tuple[tuple[Dtype, KvDtype], ...]
+    degrees: Degrees
+    role: Ints
+    format: Ints
+    max_seqs: Ints
+    max_tokens_per_step: Ints
+
+    def __len__(self) -> int:
+        return len(self.role)
+
+    def __getitem__(self, i: int) -> Candidate:
+        d, (weights, kv) = self.degrees, self.formats[self.format[i]]
+        return Candidate(
+            self.model, self.site, ROLES[self.role[i]], int(d.tp[i]), int(d.pp[i]), int(d.dp[i]), int(d.ep[i]),
+            weights, kv, int(self.max_seqs[i]), int(self.max_tokens_per_step[i]), int(d.cp[i]), int(d.dcp[i]),
+        )  # fmt: skip
+
+    def take(self, where: Ints) -> Pools:
+        rows = (getattr(self, name)[where] for name in ("role", "format", "max_seqs", "max_tokens_per_step"))
+        return Pools(self.model, self.site, self.formats, self.degrees.take(where), *rows)
+
+
+def pools_of(candidates: Sequence[Candidate]) -> Pools:
+    """Candidates of one model and site as arrays."""
+    formats = tuple(dict.fromkeys((c.weights, c.kv) for c in candidates))
+    degrees = np.array([(c.tp, c.pp, c.dp, c.ep, c.cp, c.dcp) for c in candidates], dtype=np.int64).T
+    rows = [(ROLES.index(c.role), formats.index((c.weights, c.kv)), c.max_seqs, c.max_tokens_per_step)
+            for c in candidates]  # fmt: skip
+    return Pools(candidates[0].model, candidates[0].site, formats, Degrees(*degrees), *np.array(rows, dtype=np.int64).T)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """All candidates, as arrays; one by one when iterated over."""
+
+    arrays: tuple[Pools, ...]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return (pools[i] for pools in self.arrays for i in range(len(pools)))
+
+
+def enumerate_pools(setting: Setting) -> Space:
+    """All candidates, in an order that depends on the scenario only: model by model, site by site."""
+    models = sorted({one.model for one in setting.scenario.classes})
+    return Space(tuple(_on_site(setting, key, site) for key in models for site in setting.sites.values()))
+
+
+def _on_site(setting: Setting, key: str, site: Site) -> Pools:
+    served, model = setting.scenario.models[key], setting.models[key]
+    cuts = np.array(list(_cuts(setting, model, site)), dtype=np.int64).reshape(-1, 6)
     formats = tuple(product(served.weights or (model.native_dtype,), served.kv))
-    per_rank = setting.profile.limits_per_dp_rank
-    for role in _roles(scenario):
-        batches = product(_seqs(setting), _tokens(setting, role))
-        for (tp, pp, dp, ep, cp, dcp), (weights, kv), (seqs, tokens) in product(cuts, formats, tuple(batches)):
-            ranks = dp if per_rank else 1
-            if dcp == 1 or role != "prefill":  # who never decodes has no use for a shared cache
-                yield Candidate(
-                    key, site.name, role, tp, pp, dp, ep, weights, kv, seqs * ranks, tokens * ranks, cp, dcp
-                )
+    rows = [np.empty((0, 5), dtype=np.int64)]
+    for role in _roles(setting.scenario):
+        batches = list(product(_seqs(setting), _tokens(setting, role)))
+        every = np.indices((len(cuts), len(formats), len(batches))).reshape(3, -1)
+        place = np.full(len(every[0]), ROLES.index(role))
+        rows.append(np.column_stack((every[0], place, every[1], np.array(batches, dtype=np.int64)[every[2]])))
+    which, *columns = np.concatenate(rows).T
+    found = Pools(key, site.name, formats, Degrees(*cuts[which].T), *columns)
+    # who never decodes has no use for a shared cache
+    found = found.take(np.flatnonzero((found.degrees.dcp == 1) | (found.role != ROLES.index("prefill"))))
+    if not setting.profile.limits_per_dp_rank:
+        return found
+    ranks = found.degrees.dp
+    return replace(found, max_seqs=found.max_seqs * ranks, max_tokens_per_step=found.max_tokens_per_step * ranks)
 
 
 def _roles(scenario: Scenario) -> Iterator[str]:
@@ -117,10 +173,11 @@ def _cuts(setting: Setting, model: Model, site: Site) -> Iterator[tuple[int, int
     pps = asked.pp or _powers(min(most, MOST_PIPELINE_STAGES))
     dps = asked.dp or (_powers(most) if model.is_moe else (1,))
     cps = asked.cp or (_powers(most) if setting.can("cp") else (1,))
+    shares = {tp: asked.dcp or _cache_shares(setting, model, tp) for tp in tps}
     for tp, pp, dp, cp in product(tps, pps, dps, cps):
         if tp * pp * dp * cp <= most:
             eps = asked.ep or _expert_degrees(model, tp * dp, between=setting.unconstrained)
-            dcps = asked.dcp or _cache_shares(setting, model, tp)
+            dcps = shares[tp]
             yield from ((tp, pp, dp, ep, cp, dcp) for ep, dcp in product(eps, dcps))
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from planner.report.terminal import as_text
+from planner.search.admit import admit
 from planner.search.beyond import look_beyond, with_beyond
 from planner.search.choose import choose
 from planner.search.document import document
 from planner.search.evaluate import evaluate
 from planner.search.journal import NoJournal
-from planner.search.rules import admit
 from planner.search.setting import Setting
 from planner.search.space import enumerate_pools
 from planner.search.workers import Serial

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from planner.perf.energy import idle_w
+from planner.search.admit import admit
 from planner.search.bounds import capacity_bound, promised_bound
 from planner.search.columns import problem_of
 from planner.search.evaluate import evaluate_family, families_of, frugal, undominated
@@ -15,7 +16,6 @@ from planner.search.evaluated import Evaluated
 from planner.search.measure import Draws, measure
 from planner.search.probe import trials
 from planner.search.problem import Conflict, Selection
-from planner.search.rules import admit
 from planner.search.select import select
 from planner.search.setting import Setting
 from planner.search.space import Candidate, enumerate_pools

@@ -17,9 +17,9 @@ import pytest
 
 from planner.errors import BadInput
 from planner.search import ray_workers
+from planner.search.admit import admit
 from planner.search.evaluate import Evaluation, evaluate
 from planner.search.journal import NoJournal
-from planner.search.rules import admit
 from planner.search.setting import Setting
 from planner.search.space import enumerate_pools
 from planner.search.workers import Executor, Serial

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from planner.errors import Infeasible
+from planner.search.admit import Refused, admit
 from planner.search.choose import choose
 from planner.search.confirm import held, rel_error_of, watch, watch_worst
 from planner.search.document import document
@@ -16,7 +17,6 @@ from planner.search.journal import NoJournal
 from planner.search.measure import Draws, measure
 from planner.search.predict import predict
 from planner.search.probe import trials
-from planner.search.rules import Refused, admit
 from planner.search.setting import Setting
 from planner.search.space import enumerate_pools
 from planner.search.workers import Serial

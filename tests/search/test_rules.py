@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from planner.perf.memory import memory_of
-from planner.search.rules import RULES, Refused, admit
+from planner.search.admit import Refused, admit
+from planner.search.rules import RULES
 from planner.search.setting import Setting
 from planner.search.space import Candidate, enumerate_pools
 from planner.spec.engine import Abilities

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from planner.errors import Infeasible
+from planner.search.admit import Refused, admit
 from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s
 from planner.search.choose import Choice, choose
 from planner.search.columns import problem_of
@@ -21,7 +22,6 @@ from planner.search.journal import NoJournal, open_journal
 from planner.search.measure import Draws, measure, observe
 from planner.search.predict import predict
 from planner.search.probe import trials
-from planner.search.rules import Refused, admit
 from planner.search.select import select
 from planner.search.setting import Setting
 from planner.search.space import Candidate, enumerate_pools

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from planner.errors import BadInput, ForeignJournal
+from planner.search.admit import admit
 from planner.search.evaluate import evaluate, evaluate_families, families_of
 from planner.search.journal import FileJournal, open_file
-from planner.search.rules import admit
 from planner.search.setting import Setting
 from planner.search.shards import Shard, merge
 from planner.search.space import enumerate_pools

@@ -38,7 +38,7 @@ def softmax_decode(cut: Cut, att: SoftmaxAttention, count: float) -> DecodeAtten
 
     Ranks that share a cache (dcp) gather their queries: each reads its share of the positions for all their heads.
     """
-    heads, kv = max(1.0, att.heads / cut.degrees.tp), cut.kv_heads(att.kv_heads)
+    heads, kv = cut.heads(att.heads), cut.kv_heads(att.kv_heads)
     dims = att.head_dim + (att.v_head_dim or att.head_dim)
     cached = att.head_dim if att.keys_are_values else dims
     return DecodeAttention(
@@ -51,7 +51,7 @@ def softmax_decode(cut: Cut, att: SoftmaxAttention, count: float) -> DecodeAtten
 
 def compressed_decode(cut: Cut, att: CompressedAttention, count: float) -> DecodeAttention:
     """A query reads at most `read_tokens` compressed entries: a window in cost, though not in meaning."""
-    heads = max(1.0, att.heads / cut.degrees.tp)
+    heads = cut.heads(att.heads)
     return DecodeAttention(
         bytes_per_token=att.head_dim * cut.kv_bytes, flop_per_token=4.0 * heads * att.head_dim,
         heads=heads, kv_heads=1.0, head_dim=att.head_dim, kv_bytes=cut.kv_bytes, window=att.read_tokens, count=count,
@@ -61,7 +61,7 @@ def compressed_decode(cut: Cut, att: CompressedAttention, count: float) -> Decod
 
 def cross_decode(cut: Cut, att: CrossAttention, count: float) -> DecodeAttention:
     """Onto encoder output: its length is not the context, so it is priced as a window of one image tile."""
-    heads, kv = max(1.0, att.heads / cut.degrees.tp), cut.kv_heads(att.kv_heads)
+    heads, kv = cut.heads(att.heads), cut.kv_heads(att.kv_heads)
     return DecodeAttention(
         bytes_per_token=2.0 * kv * att.head_dim * cut.kv_bytes, flop_per_token=4.0 * heads * att.head_dim,
         heads=heads, kv_heads=kv, head_dim=att.head_dim, kv_bytes=cut.kv_bytes, window=IMAGE_TOKENS, count=count,

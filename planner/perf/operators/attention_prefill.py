@@ -32,7 +32,7 @@ class PrefillAttention:
 
 
 def softmax_prefill(cut: Cut, att: SoftmaxAttention, count: float) -> PrefillAttention:
-    heads, kv = max(1.0, att.heads / cut.degrees.tp), cut.kv_heads(att.kv_heads)
+    heads, kv = cut.heads(att.heads), cut.kv_heads(att.kv_heads)
     dims = att.head_dim + (att.v_head_dim or att.head_dim)
     return PrefillAttention(
         flop_per_pair=2.0 * heads * dims, bytes_per_context_token=kv * dims * cut.kv_bytes, context_flop=0.0,
@@ -43,7 +43,7 @@ def softmax_prefill(cut: Cut, att: SoftmaxAttention, count: float) -> PrefillAtt
 
 
 def compressed_prefill(cut: Cut, att: CompressedAttention, count: float) -> PrefillAttention:
-    heads = max(1.0, att.heads / cut.degrees.tp)
+    heads = cut.heads(att.heads)
     return PrefillAttention(
         flop_per_pair=4.0 * heads * att.head_dim, bytes_per_context_token=att.kv_elements_per_token * cut.kv_bytes,
         context_flop=0.0, heads=heads, kv_heads=1.0, head_dim=att.head_dim, kv_bytes=cut.kv_bytes,
@@ -52,7 +52,7 @@ def compressed_prefill(cut: Cut, att: CompressedAttention, count: float) -> Pref
 
 
 def cross_prefill(cut: Cut, att: CrossAttention, count: float) -> PrefillAttention:
-    heads, kv = max(1.0, att.heads / cut.degrees.tp), cut.kv_heads(att.kv_heads)
+    heads, kv = cut.heads(att.heads), cut.kv_heads(att.kv_heads)
     return PrefillAttention(
         flop_per_pair=4.0 * heads * att.head_dim, bytes_per_context_token=0.0, context_flop=0.0, heads=heads,
         kv_heads=kv, head_dim=att.head_dim, kv_bytes=cut.kv_bytes, window=IMAGE_TOKENS, count=count,

@@ -65,4 +65,4 @@ def _own_index(att: LatentAttention) -> bool:
 
 
 def _heads(cut: Cut, att: LatentAttention) -> float:
-    return max(1.0, att.heads / cut.degrees.tp)
+    return cut.heads(att.heads)

@@ -88,7 +88,7 @@ def hottest(mean: Floats, experts: int, ep: int) -> Floats:
     Mean plus the expected maximum of ep normal variates (0.56, 1.03, 1.42, 1.77 for 2, 4, 8, 16; within 4 % of
     .56 log2(ep)^.85) times the spread of a binomial draw.
     """
-    if ep <= 1:
+    if np.ndim(ep) == 0 and ep <= 1:
         return mean
     local = experts / ep
     spread = np.sqrt(np.maximum(mean * (1.0 - mean / local), 0.0))

@@ -9,7 +9,7 @@ from planner.spec.model import CompressedAttention, CrossAttention, SoftmaxAtten
 
 def projections(cut: Cut, att: SoftmaxAttention, rows: Floats, count: float) -> list[Gemm]:
     """One fused product in (KV heads replicated when tp exceeds them), one out."""
-    heads, kv = max(1.0, att.heads / cut.degrees.tp), cut.kv_heads(att.kv_heads)
+    heads, kv = cut.heads(att.heads), cut.kv_heads(att.kv_heads)
     value_dim = att.v_head_dim or att.head_dim
     keys_values = att.head_dim if att.keys_are_values else att.head_dim + value_dim
     width = heads * att.head_dim * (2 if att.output_gate else 1) + (0.0 if att.shares_kv else kv * keys_values)
@@ -33,6 +33,6 @@ def compressed_projections(cut: Cut, att: CompressedAttention, rows: Floats, cou
 
 def cross_projections(cut: Cut, att: CrossAttention, rows: Floats, count: float) -> list[Gemm]:
     """Query and output for every token; keys and values are projected once per image, which is not part of a step."""
-    width = max(1.0, att.heads / cut.degrees.tp) * att.head_dim
+    width = cut.heads(att.heads) * att.head_dim
     kind = cut.formats.attention
     return [gemm(cut, rows, width, cut.hidden, kind, count), gemm(cut, rows, cut.hidden, width, kind, count)]
