@@ -120,17 +120,19 @@ def _experts(pools: Pools, setting: Setting) -> Bools:
     odd = (d.tp * d.dp) % d.ep != 0 if counts else np.ones(len(pools), dtype=bool)
     for count in counts:
         odd |= count % d.ep != 0
-    return (d.ep > 1) & odd
+    against: Bools = (d.ep > 1) & odd
+    return against
 
 
 def _context_parallel(pools: Pools, setting: Setting) -> Bools:
     d, model = pools.degrees, setting.models[pools.model]
-    used = d.cp * d.dcp > 1
+    used: Bools = d.cp * d.dcp > 1
     if not used.any() or not all(shares_by_position(mixer) for mixer in mixers_of(model)):
         return used
     tps, place = np.unique(d.tp, return_inverse=True)
     copies = np.array([copies_of_cache(model, int(tp)) for tp in tps])[place]
-    return used & (copies % d.dcp != 0)
+    against: Bools = used & (copies % d.dcp != 0)
+    return against
 
 
 def _fp8_blocks(pools: Pools, setting: Setting) -> Bools:
@@ -140,7 +142,8 @@ def _fp8_blocks(pools: Pools, setting: Setting) -> Bools:
     against = _none(pools)
     for ffn in ffns_of(model):
         against |= ffn.inner // _over(pools, ffn) % FP8_BLOCK != 0
-    return against & np.array([weights == "fp8" for weights, _ in pools.formats])[pools.format]
+    narrow: Bools = np.array([weights == "fp8" for weights, _ in pools.formats])[pools.format]
+    return against & narrow
 
 
 def _number_format(pools: Pools, setting: Setting) -> Bools:
