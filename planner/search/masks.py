@@ -75,7 +75,8 @@ def _replica_size(pools: Pools, setting: Setting) -> Bools:
 
 def _whole_nodes(pools: Pools, setting: Setting) -> Bools:
     gpus, per_node = pools.degrees.gpus, setting.sites[pools.site].per_node
-    return (gpus > per_node) & (gpus % per_node != 0)
+    against: Bools = (gpus > per_node) & (gpus % per_node != 0)
+    return against
 
 
 def _pipeline_layers(pools: Pools, setting: Setting) -> Bools:
