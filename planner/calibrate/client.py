@@ -48,13 +48,16 @@ SHARED_HOST_STEP_S, SHARED_HOST_SEQ_S = 1.5e-3, 28e-6
 # 0.12 and TensorRT-LLM 1.0: TTFT error 100 % with 0, 24 % with 5 %, 18 % with 15 % of spread).
 FIXED_SPREAD = {"sglang": 0.006, "vllm": 0.15, "trtllm": 0.15}
 OTHER_SPREAD = 0.05
+# Recipes of InferenceX let TensorRT-LLM hold prompts back until every attention-DP rank has one (attention_dp_config:
+# enable_balance; timeout_iters 60 in those of DeepSeek, its default 50 in those of gpt-oss; public benchmark scripts).
+BALANCE_STEPS = {"gpt-oss": 50, "deepseek": 60}
 # Spread of real prompts and answers: coefficients of variation of ShareGPT-like sets are .7-1.5.
 DATASET_INPUT_CV, DATASET_OUTPUT_CV = 1.0, 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One benchmark run of a whole deployment. Lengths are mean tokens.
+    """One benchmark run of a whole deployment, and how its recipe sets the engine. Lengths are mean tokens.
 
     steady: the run reports a steady state, so start-up and drain are not scored. gaps_as_tpot: the TPOT columns hold
     gaps between tokens instead of a mean per request.
@@ -74,6 +77,7 @@ class Client:
     cold_start_s: float = 0.0
     host_step_s: float = 0.0
     host_seq_s: float = 0.0
+    balance_steps: int = 0
 
 
 def client_of(row: Row) -> Client:
@@ -95,8 +99,16 @@ def client_of(row: Row) -> Client:
         steady=measured_gaps or dataset.startswith("ml.energy") or (_unending(row) and not row.requests),
         gaps_as_tpot=measured_gaps, host_step_s=SHARED_HOST_STEP_S if measured_gaps else 0.0,
         host_seq_s=SHARED_HOST_SEQ_S if measured_gaps else 0.0,
+        balance_steps=_balance_steps(row, shape),
         cold_start_s=COLD_START_S.get(row.engine, 0.0) if row.load_kind == "concurrency" and concurrency > 1 else 0.0,
     )  # fmt: skip
+
+
+def _balance_steps(row: Row, shape: str) -> int:
+    """Of a recipe of InferenceX, whose clients are the ones that draw lengths in this shape."""
+    if row.engine != "trtllm" or row.mode == "disagg" or shape != "uniform_0.8_1.0":
+        return 0
+    return next((steps for family, steps in BALANCE_STEPS.items() if row.model.lower().startswith(family)), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def replica_of(case: Case, catalog: Catalog, pool: Pool, estimator: str | None =
     """A replica with room for what did run: the engine's memory rule, stretched when it leaves too little."""
     surroundings = hardware(case, catalog, pool)
     built = build_replica(case.model, pool, surroundings, case.profile, estimator=estimator)
-    built = replace(built, max_context=0, cost=_with_client(built, case))
+    built = replace(built, max_context=0, balance_steps=case.client.balance_steps, cost=_with_client(built, case))
     needed = -(-int(1.1 * (case.client.input_mean + case.client.output_mean) * 1.2) // built.block_tokens) + 2
     needed *= min(pool.max_seqs, 4) if case.client.input_shape == "fixed" else 8
     if built.kv_blocks >= needed:

@@ -24,6 +24,7 @@ def with_options(replica: Replica, engine: Engine, pool: Pool, accelerator: Acce
         whole_prompts=engine.whole_prompts,
         mixed_chunks=engine.mixed_chunks,
         conservativeness=engine.conservativeness or 1.0,
+        balance_steps=engine.balance_steps or 0,
     )
 
 

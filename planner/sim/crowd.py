@@ -14,7 +14,7 @@ from typing import Any
 
 from planner.sim.blocks import take
 from planner.sim.gaps import gap_bin
-from planner.sim.state import NOBODY, State
+from planner.sim.state import NOBODY, State, before
 
 ALONE = 2
 """Fewer are not worth a crowd."""
@@ -27,9 +27,10 @@ def seat_crowd(s: State, r: int, slot: int) -> int:
     """
     replica = s.replica[r]
     if replica.crowd == 0:
+        replica.unsorted = 0
         return 0
     blocks = growth(s, r, 0, 1)
-    if blocks >= replica.free_blocks:
+    if blocks >= replica.free_blocks or replica.unsorted:
         return disperse(s, r)
     if blocks > 0:
         take(replica, blocks)
@@ -91,7 +92,7 @@ def join(s: State, r: int, now: float) -> None:
     """
     replica = s.replica[r]
     few_blocks = replica.free_blocks <= replica.running
-    if replica.running < ALONE or few_blocks or s.pool[replica.pool].gathers == 0:
+    if replica.running < ALONE or few_blocks or replica.unsorted or s.pool[replica.pool].crowds == 0:
         return
     k = replica.crowd
     while k < replica.running and joins(s, r, s.running[r, k], now):
@@ -193,7 +194,21 @@ def disperse(s: State, r: int) -> int:
     for k in range(replica.crowd):
         count_in(s, r, s.running[r, k], -1)
     replica.crowd = replica.crowd_context = replica.crowd_window = replica.crowd_inside = replica.changes = 0
+    if replica.unsorted:
+        sort(s, r)
     return 0
+
+
+def sort(s: State, r: int) -> None:
+    """Put the running list in order of priority; nearly all of it is."""
+    replica = s.replica[r]
+    for last in range(1, replica.running):
+        i, k = s.running[r, last], last
+        while k > 0 and before(s, i, s.running[r, k - 1]):
+            s.running[r, k] = s.running[r, k - 1]
+            k -= 1
+        s.running[r, k] = i
+    replica.unsorted = 0
 
 
 def push_change(s: State, r: int, step: int, i: int) -> None:

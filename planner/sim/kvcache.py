@@ -72,13 +72,18 @@ def admit(s: State, r: int, tokens: int, now: float) -> int:
 
 
 def append_running(s: State, r: int, i: int) -> None:
-    """Request i runs on replica r from the next batch on; the running list is in order of priority if the engine is."""
+    """Request i runs on replica r from the next batch on; the running list is in order of priority if the engine is.
+
+    A crowd stays in front until it disperses, which nothing needs before the next batch.
+    """
     replica = s.replica[r]
     k = replica.running
     if s.pool[replica.pool].by_priority:
-        while k > 0 and before(s, i, s.running[r, k - 1]):
+        while k > replica.crowd and before(s, i, s.running[r, k - 1]):
             s.running[r, k] = s.running[r, k - 1]
             k -= 1
+        if k > 0 and k == replica.crowd and before(s, i, s.running[r, k - 1]):
+            replica.unsorted = 1
     s.running[r, k] = i
     replica.running += 1
     s.request[i].state = RUNNING

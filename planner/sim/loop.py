@@ -22,6 +22,7 @@ from planner.sim.prefixes import leave, let_go
 from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
+from planner.sim.schedulers.balance import balance_left
 from planner.sim.service import serve, served, spend
 from planner.sim.state import (
     FINISHED,
@@ -102,7 +103,8 @@ def arrive(s: State, p: int, now: float) -> None:
         serve(s, r, now)
         return
     by_priority = s.pool[p].by_priority
-    if s.queue[r].length == 0 or (by_priority and before(s, i, s.queue[r].head)):
+    first = s.queue[r].length == 0
+    if first or s.pool[p].balance_steps > 0 or (by_priority and before(s, i, s.queue[r].head)):
         cut(s, r, now)
     lag(s, r, i, now)
     if by_priority:
@@ -200,6 +202,8 @@ def steady(s: State, r: int, slot: int) -> None:
     if queue.length > 0:
         waits = s.request[queue.head].ready_step - replica.steps
         most = min(most, waits) if waits > 0 else most
+        if pool.balance_steps > 0:
+            most = min(most, balance_left(s, r))
     most, slope_s = affine(s, r, slot, most)
     low, high = 1, most + 1
     while high - low > 1:

@@ -130,7 +130,7 @@ def simulate(
     s = build(deployment, replicas, requests, seed)
     outside = outside_of(deployment, replicas)
     if outside or not skip:
-        s.pool["gathers"] = 0
+        s.pool["crowds"] = 0
     clock = s.clock[0]
     clock["skip"] = skip
     clock["horizon_s"] = math.inf if horizon_s is None else horizon_s

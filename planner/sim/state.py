@@ -80,6 +80,7 @@ REPLICA = np.dtype(
         ("crowd_window", "i8"),
         ("crowd_inside", "i8"),  # members whose window is not full
         ("growers", "i8"),  # members that will take more blocks
+        ("unsorted", "i8"),  # somebody behind the crowd belongs before some of its members
         ("changes", "i8"),  # lengths of its rows in State.change and State.peak
         ("peaks", "i8"),
         ("moving", "i8"),  # requests whose KV cache is on its way here
@@ -97,6 +98,7 @@ REPLICA = np.dtype(
         ("ratio_step", "i8"),
         ("ratio_set", "i8"),
         ("lag_credit", "f8"),
+        ("balanced_step", "i8"),  # engine step from which prompts wait until every rank has one
         ("link_free_s", "f8"),
         ("unused_entry", "i8"),  # first entry of the prefix cache that is free
         ("load_s", "f8"),  # to load links from lower tiers for the batch that is formed
@@ -147,7 +149,8 @@ POOL = np.dtype(
         ("swap_block_s", "f8"),  # of a copy of one block to or from host memory; 0 = recompute instead
         ("mixed_chunks", "i8"),  # SGLang's mixed chunks and conservativeness
         ("conservativeness", "f8"),
-        ("gathers", "i8"),  # requests that decode together may be advanced as one
+        ("crowds", "i8"),  # requests that decode together may be advanced as one
+        ("balance_steps", "i8"),  # most steps that prompts wait until every attention-DP rank has one, 0 = none
         ("stages", "i8"),
         ("hop_s", "f8"),
         ("dp", "i8"),

@@ -81,7 +81,8 @@ class MemoryRule(Frozen):
 
 Way = Literal["pp", "dp", "ep", "cp", "dcp", "split"]
 Option = Literal[
-    "scheduling", "preemption", "long_prompt_tokens", "whole_prompts", "mixed_chunks", "conservativeness"
+    "scheduling", "preemption", "long_prompt_tokens", "whole_prompts", "mixed_chunks", "conservativeness",
+    "balance_steps",
 ]  # fmt: skip
 """Settings of a scenario's engine that not every engine has a flag for."""
 

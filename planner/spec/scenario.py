@@ -123,6 +123,9 @@ class Engine(Frozen):
     """Decodes share the steps of prompts (SGLang --enable-mixed-chunk)."""
     conservativeness: float | None = Field(None, gt=0, exclude_if=lambda value: value is None)
     """How much room running requests keep for their answers (SGLang --schedule-conservativeness)."""
+    balance_steps: PositiveInt | None = Field(None, exclude_if=lambda value: value is None)
+    """Most steps that prompts wait until every attention-data-parallel rank has one (TensorRT-LLM attention_dp_config:
+    {enable_balance: true, timeout_iters, batching_wait_iters: 0})."""
     too_long: Literal["refuse", "reject"] = Field("refuse", exclude_if=lambda value: value == "refuse")
     """Requests longer than the model's context or a KV cache refuse the simulation, or are rejected one by one, as
     engines do. Plans never reject any."""

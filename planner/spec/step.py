@@ -82,6 +82,8 @@ class Replica:
     go to host memory at this speed, all ranks together, plus swap_dispatch_s a block; 0 = they are recomputed.
     whole_prompts: prompts are not cut at the token budget. mixed_chunks, conservativeness: SGLang's flags
     --enable-mixed-chunk and --schedule-conservativeness.
+    balance_steps: most steps that prompts wait until every attention-DP rank has one, 0 = they do not
+    (TensorRT-LLM's attention_dp_config).
     prefix_cache: computed prompts stay for others that begin alike. tiers: where they go from memory, nearest first.
     """
 
@@ -107,6 +109,7 @@ class Replica:
     whole_prompts: bool = False
     mixed_chunks: bool = False
     conservativeness: float = 1.0
+    balance_steps: int = 0
     prefix_cache: bool = True
     tiers: tuple[KvTier, ...] = ()
 

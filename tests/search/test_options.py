@@ -35,8 +35,8 @@ fleet:
     - {name: h100, node: aws-p5.4xlarge, count: 2}
 engine: {ENGINE}
 """
-V1, V0, SGLANG = (f"name: {name}, version: {version}" for name, version in (
-    ("vllm", "0.19.0"), ("vllm", "0.6.3"), ("sglang", "0.5.5")
+V1, V0, SGLANG, TRTLLM = (f"name: {name}, version: {version}" for name, version in (
+    ("vllm", "0.19.0"), ("vllm", "0.6.3"), ("sglang", "0.5.5"), ("trtllm", "1.1.0")
 ))  # fmt: skip
 Read = Callable[..., ResolvedScenario]
 
@@ -103,6 +103,7 @@ def test_a_priority_needs_an_engine_that_goes_by_it(read: Read) -> None:
         (V0, "swap_bytes_per_s", 0.0),
         (f"{SGLANG}, mixed_chunks: true", "mixed_chunks", True),
         (f"{SGLANG}, conservativeness: 0.3", "conservativeness", 0.3),
+        (f"{TRTLLM}, balance_steps: 60", "balance_steps", 60),
     ],
 )
 def test_settings_reach_the_replica(read: Read, deployment: Deployment, engine: str, field: str, value: object) -> None:
@@ -116,6 +117,7 @@ def test_settings_reach_the_replica(read: Read, deployment: Deployment, engine: 
         (f"{V1}, mixed_chunks: true", "true"),
         (f"{V0}, scheduling: priority", "priority"),
         (f"{SGLANG}, long_prompt_tokens: 512", "512"),
+        (f"{SGLANG}, balance_steps: 60", "60"),
     ],
 )
 def test_a_setting_that_the_engine_has_no_flag_for_is_refused_where_it_stands(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,14 @@ def test_a_crowd_is_its_members(
         assert_equal(one, other)
 
 
+@pytest.mark.parametrize("kv_blocks", [4096, 300])
+def test_a_crowd_makes_room_for_who_goes_first(world: Any, kv_blocks: int) -> None:
+    requests = dataclasses.replace(busy(world, 11), priorities=(1, 0))
+    kinds = {"all": replica_of(world, "vllm_v1", kv_blocks=kv_blocks, by_priority=True, max_seqs=24)}
+    place = world.one_pool(classes=("chat", "code"))
+    assert_equal(*(simulate(place, kinds, requests, skip=skip) for skip in (True, False)))
+
+
 def test_preemption_meets_crowds(world: Any) -> None:
     """With so few blocks the crowd disperses and gathers again: else the test above would prove less than it says."""
     kinds = {"all": replica_of(world, "vllm_v1", kv_blocks=260, max_seqs=48)}
@@ -101,3 +110,11 @@ def test_records_are_up_to_date_when_the_run_is_cut(world: Any, horizon_s: float
     )
     assert np.isinf(one.finish_s).any()
     assert_equal(one, other)
+
+
+def test_a_crowd_goes_on_while_prompts_wait_for_every_rank(world: Any) -> None:
+    kinds = {"all": replica_of(world, "trtllm", dp=4, balance_steps=30)}
+    requests = busy(world, 9, concurrency=40)
+    assert_equal(
+        *(simulate(world.one_pool(classes=("chat", "code")), kinds, requests, skip=skip) for skip in (True, False))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, holds, preempt, whole_life
+from planner.sim.schedulers.balance import held_back
 from planner.sim.state import State
 
 CHUNK, PROMPT, LIFE = 0, 1, 2
@@ -71,6 +72,8 @@ def enter_in_order(s: State, r: int, slot: int, n: int, budget: int, now: float)
     """
     replica = s.replica[r]
     pool = s.pool[replica.pool]
+    if held_back(s, r):
+        return n
     while budget > 0 and replica.running + replica.moving < pool.max_seqs:
         i = candidate(s, r)
         if i < 0:
