@@ -1,7 +1,8 @@
 """How numba compiles the kernel: every function into one library, optimised once as a whole. Not what it compiles.
 
 Left to itself numba optimises each function with all that it calls linked in, and makes machine code of the result:
-what many call at some depth is compiled many times over. Python calls nothing here but the loop, by its address.
+what many call at some depth is compiled many times over. Python calls nothing here but the loop, by its address; the
+other functions are what C calls static: inlined freely, and dropped when all their callers took them in.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numba
 from numba._dynfunc import make_function
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
@@ -26,6 +28,33 @@ from planner.sim.native import Code
 OPTIONS: Mapping[str, Any] = {
     "_nrt": False, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
 }  # fmt: skip
+
+
+class Static(JITCodeLibrary):
+    """One module, optimised once, when all is there: numba's other rounds prepare for counted references and linking.
+
+    No loop of the kernel is worth vectors.
+    """
+
+    entry = ""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.name != self.entry:
+                function.linkage = "internal"
+        passes, builder = self._codegen._module_pass_manager(loop_vectorize=False, slp_vectorize=False)
+        passes.run(self._final_module, builder)
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def machine_code(self) -> bytes:
+        self._ensure_finalized()
+        code: bytes = self._codegen._tm.emit_object(self._final_module)
+        return code
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -55,15 +84,13 @@ class Library:
     def code(self, entry: Any, signature: tuple[Any, ...]) -> Code:
         """Machine code of a twin, and of all that it calls, for arguments of these types."""
         entry.compile(signature)
-        library = self._library
+        self._library.entry = entry.overloads[signature].fndesc.llvm_func_name
         with global_compiler_lock:
-            library.finalize()
-        symbol = entry.overloads[signature].fndesc.llvm_func_name
-        return Code(symbol, library._codegen._tm.emit_object(library._final_module))
+            return Code(self._library.entry, self._library.machine_code())
 
     @cached_property
-    def _library(self) -> Any:
-        return cpu_target.target_context.codegen().create_library("kernel")
+    def _library(self) -> Static:
+        return Static(cpu_target.target_context.codegen(), "kernel")
 
     @cached_property
     def _compiler(self) -> type[Compiler]:
