@@ -15,11 +15,18 @@ from typing import Any
 import numba
 from numba._dynfunc import make_function
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler import CompilerBase
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import register_pass
+from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.untyped_passes import FixupArgs, GenericRewrites, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from planner.sim.native import Code
 
@@ -73,6 +80,13 @@ class InnerLowering(NativeLowering):
         return True
 
 
+PASSES = (
+    TranslateByteCode, FixupArgs, IRProcessing, GenericRewrites, ReconstructSSA,
+    NopythonTypeInference, PreLowerStripPhis, IRLegalization, InnerLowering, NoPythonBackend,
+)  # fmt: skip
+"""Numba's own but those for closures, overloads to be inlined, literals, array expressions and threads."""
+
+
 class Library:
     """Functions that are compiled together."""
 
@@ -93,14 +107,15 @@ class Library:
         return Static(cpu_target.target_context.codegen(), "kernel")
 
     @cached_property
-    def _compiler(self) -> type[Compiler]:
+    def _compiler(self) -> type[CompilerBase]:
         library = self._library
 
-        class Inner(Compiler):
+        class Inner(CompilerBase):
             def define_pipelines(self) -> Any:
                 self.state.library = library
-                (passes,) = super().define_pipelines()
-                passes.passes = [(InnerLowering if one is NativeLowering else one, what) for one, what in passes.passes]
+                passes = PassManager("kernel")
+                for one in PASSES:
+                    passes.add_pass(one)
                 passes.finalize()
                 return [passes]
 
