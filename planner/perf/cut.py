@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from planner.perf.hardware import Hardware
 from planner.spec.deployment import Parallelism, Pool
@@ -102,6 +103,7 @@ class Stage:
         return sum(count for _, count in self.layers)
 
 
+@lru_cache(maxsize=256)
 def stages_of(model: Model, pp: int) -> tuple[Stage, ...]:
     """The distinct stages of `pp` contiguous pieces, as equal as can be; engines give spare layers to inner stages."""
     if pp == 1:

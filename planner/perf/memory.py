@@ -6,6 +6,7 @@ Not a fit for a particular release: `reserve_bytes` and `fraction` of the profil
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,6 +38,8 @@ ACTIVATION_MOE = {1: 22.0, 2: 13.0, 4: 10.0, 8: 10.0}
 ACTIVATION_FLOOR_BYTES = 80 * 2.0**20
 COMM_BYTES = {1: 0.0, 2: 342e6, 4: 392e6}
 TYPICAL_CONTEXT = 4096
+REMEMBERED = 4096
+"""Cuts of models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,15 @@ def memory_of(
     """
     profile = profile.on(family_of(hardware.accelerator), pool.weights)
     cut, rule = cut_of(model, pool, hardware), profile.memory
-    stages = stages_of(model, pool.parallelism.pp)
-    weights = max(weights_bytes(model, cut, stage) for stage in stages)
+    pp = pool.parallelism.pp
+    weights = _fullest_weights(model, cut, pp)
     fixed = _activation_bytes(model, pool, cut) * rule.activation_factor
     comm = _step(COMM_BYTES, pool.parallelism.tp * pool.parallelism.dp * pool.parallelism.cp)
     capacity = hardware.accelerator.memory_bytes
     budget = rule.fraction * (capacity - weights if rule.of == "free" else capacity)
     spent = fixed + comm + rule.graph_bytes + rule.reserve_bytes + (0.0 if rule.of == "free" else weights)
     left = budget - spent
-    per_token = max(_rank_kv_per_token(cut, stage, context_tokens) for stage in stages)
+    per_token = _fullest_kv_per_token(model, cut, pp, context_tokens)
     copies = pool.parallelism.dp * cut.kv_split
     blocks = int(max(left, 0.0) // (per_token * profile.block_tokens)) * copies
     return Memory(
@@ -83,6 +86,17 @@ def memory_of(
         graph_bytes=rule.graph_bytes, kv_bytes=max(left, 0.0), kv_tokens=blocks * profile.block_tokens,
         kv_blocks=blocks, missing_bytes=max(-left, 0.0),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _fullest_weights(model: Model, cut: Cut, pp: int) -> float:
+    """Of the stage with most; a search asks for every cut of a model many times."""
+    return max(weights_bytes(model, cut, stage) for stage in stages_of(model, pp))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _fullest_kv_per_token(model: Model, cut: Cut, pp: int, context: int) -> float:
+    return max(_rank_kv_per_token(cut, stage, context) for stage in stages_of(model, pp))
 
 
 def weights_bytes(model: Model, cut: Cut, stage: Stage) -> float:
