@@ -6,6 +6,7 @@ Prices one step of the slowest pipeline stage (`planner.spec.step` has the formu
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from planner.engines.families import family_of
 from planner.perf.correction import corrected
 from planner.perf.cut import Cut, Stage, cut_of, stages_of
 from planner.perf.estimators import ESTIMATORS, WHOLE_STEPS, Estimator, StepSource
+from planner.perf.estimators.remembered import Itself, estimator_of
 from planner.perf.hardware import Hardware
 from planner.perf.memory import kv_bytes_per_token, memory_of
 from planner.perf.operators.attention_decode import DecodeAttention
@@ -41,8 +43,17 @@ def build_replica(
     estimator: source of step times; without one that of the accelerator's catalog entry, else DEFAULT.
     """
     estimator = estimator or hardware.accelerator.estimator or DEFAULT
+    phases = ("prefill",) if _prefills_only(pool) else ("prefill", "decode")
+    alike = pool.model_copy(update={"name": "any", "replicas": 1, "phases": phases})
+    build = _build.__wrapped__ if hardware.accelerator.measurements else _build  # a table's file may change
+    return build(model, alike, hardware, Itself(profile), estimator)
+
+
+@lru_cache(maxsize=512)
+def _build(model: Model, pool: Pool, hardware: Hardware, given: Itself[EngineProfile], estimator: str) -> Replica:
+    """The replica of pools that are alike: searches ask for the same one under each load and role."""
     family, board = family_of(hardware.accelerator), hardware.accelerator.name
-    profile = _for_role(profile.on(family, pool.weights), pool)
+    profile = _profile_on(given, family, pool.weights, _prefills_only(pool))
     memory = memory_of(model, pool, hardware, profile)
     price = WHOLE_STEPS.get(estimator) if estimator in WHOLE_STEPS else _from_operators(estimator)
     built = Replica(
@@ -79,13 +90,17 @@ def _prefills_only(pool: Pool) -> bool:
     return pool.phases == ("prefill",)
 
 
-def _for_role(profile: EngineProfile, pool: Pool) -> EngineProfile:
-    """The profile in a pool that only prefills: no decode shares its steps, so prompts run closer to their kernels."""
-    if not _prefills_only(pool):
+@lru_cache(maxsize=64)
+def _profile_on(given: Itself[EngineProfile], family: str, weights: str, alone: bool) -> EngineProfile:
+    """The profile on a GPU family, in a pool that only prefills (alone): no decode shares its steps, so prompts run
+    closer to their kernels."""
+    profile = given.thing.on(family, weights)
+    if not alone:
         return profile
     times = profile.multipliers
-    alone = times.model_copy(update={"prefill": times.prefill * times.prefill_alone})
-    return profile.model_copy(update={"multipliers": alone})
+    return profile.model_copy(
+        update={"multipliers": times.model_copy(update={"prefill": times.prefill * times.prefill_alone})}
+    )
 
 
 def _from_operators(estimator: str) -> StepSource:
@@ -93,7 +108,7 @@ def _from_operators(estimator: str) -> StepSource:
 
     def cost(model: Model, pool: Pool, hardware: Hardware, profile: EngineProfile) -> StepCost:
         cut = replace(cut_of(model, pool, hardware), quantises_apart=profile.quantises_apart)
-        price = ESTIMATORS.get(estimator, WHOLE_STEPS)(hardware, profile)
+        price = estimator_of(ESTIMATORS.get(estimator, WHOLE_STEPS), hardware, profile)
         stages = stages_of(model, pool.parallelism.pp)
         slowest = max((_price_stage(model, pool, cut, stage, price, profile) for stage in stages), key=_size)
         return price.settle(slowest, model, pool)
@@ -131,15 +146,15 @@ def _price_stage(
     chunk = prefill_prices(prefill_work, cut, price).scaled(times.prefill)
     every = np.arange(0, stride * _samples(pool, stride), stride, dtype=float)
     linear_s = np.interp(every, tokens, linear)
-    rank, rounded = _batches(pool, profile)
+    of_rank, rank, rounded = _batches(pool, profile)
     overhead = over.step_s + over.per_layer_s * stage.depth
     decode_s = overhead + over.per_seq_s * rank + np.interp(rounded, decode.seqs, decode.linear_s + decode.fixed_s)
     decode_s[0] = overhead + linear_s[0]
     doubts = price.doubts(prefill_work)
     return StepCost(
-        decode_s=decode_s,
-        decode_context_s=np.interp(rank, decode.seqs, decode.context_s) / dp,
-        decode_window_s=np.interp(rank, decode.seqs, decode.window_s) / dp,
+        decode_s=decode_s[of_rank],
+        decode_context_s=(np.interp(rank, decode.seqs, decode.context_s) / dp)[of_rank],
+        decode_window_s=(np.interp(rank, decode.seqs, decode.window_s) / dp)[of_rank],
         linear_s=linear_s,
         linear_stride=stride,
         pair_s=chunk.pair_s,
@@ -202,15 +217,17 @@ def _hot_tokens(tokens: Floats, dp: int, most: int) -> Floats:
     return np.minimum(uneven, np.maximum(most / dp, tokens / dp))
 
 
-def _batches(pool: Pool, profile: EngineProfile) -> tuple[Floats, Floats]:
-    """For 0..max_seqs sequences of the replica: those on the fullest rank, and the captured batch that runs them."""
-    rank = np.ceil(np.arange(pool.max_seqs + 1) / pool.parallelism.dp)
+def _batches(pool: Pool, profile: EngineProfile) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """For 0..max_seqs sequences of the replica those on the fullest rank; and for each number of these, itself and the
+    captured batch that runs them."""
+    of_rank = -(-np.arange(pool.max_seqs + 1) // pool.parallelism.dp)
+    rank = np.arange(of_rank[-1] + 1, dtype=float)
     if not profile.graph_sizes:
-        return rank, rank
+        return of_rank, rank, rank
     sizes = np.array(profile.graph_sizes, dtype=float)
     place = np.searchsorted(sizes, rank)
     rounded = np.where(place < len(sizes), sizes[np.minimum(place, len(sizes) - 1)], rank)
-    return rank, np.maximum(rounded, 1.0)
+    return of_rank, rank, np.maximum(rounded, 1.0)
 
 
 def _token_grid(pool: Pool) -> tuple[int, Floats]:
