@@ -6,6 +6,7 @@ the largest rate is found by bisection. What is returned has been seen to hold; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,8 +31,8 @@ LEAST = 0.02
 """Share of the bound at which requests hardly meet each other; what fails there fails at any rate."""
 JOB_PARTS = (1000, 3000)
 """Requests of the two parts of a job from which its pace is read."""
-WORTH_A_GLANCE = 2
-"""A probe this many times as long as asked for is run only if one as long as asked for does not break its promises."""
+LONGER = 4
+"""A probe is run only if one with this many times fewer requests, but no fewer than asked for, broke no promise."""
 TURNOVERS = 5
 """A probe lasts for at least this many times the requests in flight, else it ends before the pool is full."""
 
@@ -143,8 +144,8 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0, few: Reques
         run = _offered(trial, drawn, rate) if rate > floor else at_floor()
         return run if holds(trial, run) else None
 
-    short = few if above and few is not None and len(drawn) >= WORTH_A_GLANCE * len(few) else None
-    if short is not None and not holds(trial, _offered(trial, short, floor)):
+    shorter = _shorter(drawn, len(few)) if above and few is not None else ()
+    if any(not holds(trial, _offered(trial, short, floor)) for short in shorter):
         return Capacity(0.0, "another candidate carries more")
     if above and not holds(trial, at_floor()):
         return Capacity(0.0, "another candidate carries more")
@@ -153,6 +154,13 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0, few: Reques
     if found.run is None:
         return Capacity(0.0, broken_promise(trial, at_floor()))
     return Capacity(max(found.holds, floor), run=found.run)
+
+
+def _shorter(drawn: Requests, few: int) -> Iterator[Requests]:
+    """The beginnings of a long probe, each LONGER times as long as the one before."""
+    while LONGER * few <= 2 * len(drawn):
+        yield drawn.first(few)
+        few *= LONGER
 
 
 def _offered(trial: Trial, drawn: Requests, rate: float) -> Run:
