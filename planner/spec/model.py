@@ -5,8 +5,9 @@ Shapes: hidden H, `heads` query heads, `kv_heads` key/value heads, `head_dim` d;
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -228,6 +229,13 @@ class Model(Sourced):
     @cached_property
     def is_moe(self) -> bool:
         return any(isinstance(layer.ffn, MoeFfn) for layer in self.layers)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Pydantic's, but a copy with other blocks finds its layers anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("layers", "is_moe"):
+            copied.__dict__.pop(name, None)
+        return copied
 
 
 class StageModel(Sourced):
