@@ -163,7 +163,7 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
         row["conservativeness"] = kind.conservativeness
         row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
         row["balance_steps"] = kind.balance_steps if kind.dp > 1 and row["decodes"] else 0
-        row["crowds"] = kind.stages == 1
+        row["crowds"] = policy.crowds and kind.stages == 1
         row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
         row["kv_bytes_per_token"], row["kv_layers"] = kind.kv_bytes_per_token, kind.kv_layers
         fill_prices(row, kind)

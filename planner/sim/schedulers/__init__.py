@@ -24,10 +24,10 @@ SCHEDULERS.register("vllm_v1")(VLLM_V1)
 SCHEDULERS.register("trtllm")(TRTLLM)
 SCHEDULERS.register("trtllm_max_utilization")(TRTLLM_MAX_UTILIZATION)
 SCHEDULERS.register("orca")(ORCA)
-SCHEDULERS.register("prefill_first")(Policy(branch=1, hold=PROMPT))
-SCHEDULERS.register("static_batch")(Policy(branch=2))
-SCHEDULERS.register("sarathi")(Policy(branch=3))
-SCHEDULERS.register("sglang")(Policy(branch=4))
+SCHEDULERS.register("prefill_first")(Policy(branch=1, hold=PROMPT, crowds=True))
+SCHEDULERS.register("static_batch")(Policy(branch=2, crowds=True))
+SCHEDULERS.register("sarathi")(Policy(branch=3, crowds=True))
+SCHEDULERS.register("sglang")(Policy(branch=4, crowds=True))
 
 
 def form_batch(s: State, r: int, slot: int, now: float) -> int:

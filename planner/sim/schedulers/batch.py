@@ -15,12 +15,14 @@ CHUNK, PROMPT, LIFE = 0, 1, 2
 class Policy(NamedTuple):
     """A scheduler by its branch in `form_batch`, and the numbers it leaves open.
 
-    hold: CHUNK, PROMPT or LIFE, for `enter_in_order`. budgeted: the tokens of a step are limited.
+    hold: CHUNK, PROMPT or LIFE, for `enter_in_order`. budgeted: the tokens of a step are limited. crowds: it seats the
+    crowd with `seat_crowd` and then those behind it; without, everybody is seated one by one, which takes longer.
     """
 
     branch: int
     hold: int = CHUNK
     budgeted: bool = True
+    crowds: bool = False
 
 
 def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:

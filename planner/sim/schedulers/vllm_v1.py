@@ -14,7 +14,7 @@ from planner.sim.crowd import disperse, seat_crowd
 from planner.sim.schedulers.batch import CHUNK, Policy, add, decode_share, enter_in_order, make_room, next_chunk
 from planner.sim.state import State
 
-VLLM_V1 = Policy(branch=0, hold=CHUNK)
+VLLM_V1 = Policy(branch=0, hold=CHUNK, crowds=True)
 
 
 def vllm_v1(s: State, r: int, slot: int, now: float) -> int:
