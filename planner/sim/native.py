@@ -28,6 +28,8 @@ SIGNATURE = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p, ctypes.c_int64
 )
 """Numba's own convention: (result, raised, arguments...) -> status, 0 = returned."""
+ADDRESS, LENGTHS = 0, 1
+"""Places in a descriptor; the strides follow the lengths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,16 @@ class Native:
 
 
 def descriptors(s: State) -> NDArray[np.int64]:
-    """Numba's descriptors of all arrays: owner, parent, items, bytes of one, address, lengths and strides."""
+    """Where the arrays are: of each in turn the address, then lengths and strides."""
     words: list[int] = []
     for array in s:
-        words += (0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides)
+        words += (array.ctypes.data, *array.shape, *array.strides)
     return np.array(words, np.int64)
+
+
+def words_of(ndim: int) -> int:
+    """Words of the descriptor of an array."""
+    return LENGTHS + 2 * ndim
 
 
 def linked(machine: bytes) -> Any:

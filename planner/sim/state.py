@@ -2,7 +2,8 @@
 
 Records keep the fields of a request or replica together; one tuple keeps the parameter lists short. The same functions
 run on it as plain Python and compiled (see `planner.sim.kernel`), so any file that takes a State holds only loops,
-arithmetic and arrays. There `replica = s.replica[r]` is the record itself: writing a field changes the state.
+arithmetic and arrays. There `replica = s.replica[r]` is the record itself: writing a field changes the state. An index
+is never negative: compiled code would not count from the end.
 """
 
 from __future__ import annotations

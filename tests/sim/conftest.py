@@ -1,7 +1,9 @@
-"""Small worlds to simulate: prices that one can add up by hand, pools, requests. No assertions."""
+"""Small worlds to simulate: prices that one can add up by hand, pools, requests. And arrays for the plain loop that
+refuse negative indices, which compiled code would not notice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.sim import kernel, plain
+from planner.sim.state import State
 from planner.spec.deployment import Deployment, Pool, Route
 from planner.spec.requests import Requests
 from planner.spec.step import Replica, StepCost
@@ -88,3 +92,45 @@ def world() -> SimpleNamespace:
     """The builders above as attributes, because test files do not import this one."""
     builders = (step_cost, constant_cost, a_replica, some_requests, pool_of, one_pool)
     return SimpleNamespace(**{build.__name__: build for build in builders})
+
+
+def checked(index: Any) -> Any:
+    for one in index if isinstance(index, tuple) else (index,):
+        if one < 0:
+            raise IndexError(f"index {index}: compiled code counts from the start only")
+    return index
+
+
+class CheckedRows(plain.Rows):
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(checked(index))
+
+
+class CheckedGrid(plain.Grid):
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(checked(index))
+
+
+class CheckedNumbers:
+    def __init__(self, array: Any):
+        self.array, self.shape = array, array.shape
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[checked(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.array[checked(index)] = value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _indices_are_checked() -> Iterator[None]:
+    """Every run as plain Python in these tests fails at a negative index."""
+
+    def thaw(s: State) -> State:
+        return State(*(CheckedNumbers(array) if isinstance(array, np.ndarray) else array for array in plain.thaw(s)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "Rows", CheckedRows)
+        patch.setattr(plain, "Grid", CheckedGrid)
+        patch.setattr(kernel, "thaw", thaw)
+        yield

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from planner.sim import kernel
 from planner.sim.native import Code, descriptors, layout_of, read, write
-from planner.sim.state import State
+from planner.sim.state import TIER, State
 
 CODE = Code("loop", b"\x7fELF\n\n machine \n code")
 
@@ -35,7 +36,7 @@ def test_descriptors_say_where_the_arrays_are() -> None:
     arrays = [np.zeros((2, k + 1)) for k in range(len(State._fields))]
     words = descriptors(State(*arrays)).reshape(len(arrays), -1)
     for word, array in zip(words, arrays, strict=True):
-        assert word.tolist() == [0, 0, array.size, 8, array.ctypes.data, *array.shape, *array.strides]
+        assert word.tolist() == [array.ctypes.data, *array.shape, *array.strides]
 
 
 def test_arrays_with_gaps_are_refused() -> None:
@@ -43,6 +44,16 @@ def test_arrays_with_gaps_are_refused() -> None:
     assert layout_of(State(*arrays)) == ((np.dtype(float), 2),) * len(arrays)
     with pytest.raises(ValueError, match="contiguous"):
         layout_of(State(*arrays[1:], arrays[0][:, :1]))
+
+
+def test_plain_runs_of_these_tests_refuse_negative_indices() -> None:
+    """Compiled code reads whatever stands before an array; conftest sees to it that the same source never does."""
+    kinds = {1: TIER, 2: np.dtype(float)}
+    arrays = [np.zeros((3,) * ndim, dtype) for ndim, dtype in kinds.items()]
+    s = kernel.thaw(State(*(arrays[k % 2] for k in range(len(State._fields)))))
+    for array, index in ((s[0], -1), (s[1], (0, -1))):
+        with pytest.raises(IndexError, match="from the start only"):
+            array[index]
 
 
 def test_code_that_is_kept_needs_no_numba() -> None:
