@@ -24,11 +24,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from planner.catalog import Catalog, load_scenario
 from planner.perf.replica import build_replica
 from planner.search.admit import admit
 from planner.search.bounds import capacity_bound, promised_bound
+from planner.search.ceilings import ceilings_of
 from planner.search.evaluate import families_of
+from planner.search.masks import refusals
 from planner.search.measure import Draws, measure, observe
 from planner.search.plan import plan
 from planner.search.predict import setting_of
@@ -54,6 +58,11 @@ classes:
 fleet: {nodes: [{name: h200, node: aws-p5en.48xlarge, count: 8}]}
 engine: {name: trtllm, version: 1.3.0}
 objective: [goodput, usd_per_hour]
+"""
+MANY = """
+search:
+  max_seqs: [16, 32, 64, 128, 256, 512, 1024, 2048]
+  max_tokens_per_step: [512, 1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384]
 """
 PAIRS = """
 version: 1
@@ -196,22 +205,36 @@ def enumerated(setting: Setting) -> tuple[int, int]:
 
 
 def bounds() -> Iterator[Line]:
+    """The first rung for all pools of a search, and for a space as large as fleets with many knobs have."""
     setting = opened(written(DEEPSEEK))
-    start = time.process_time()
-    judged = list(admit(enumerate_pools(setting), setting))
-    enumerated_s = time.process_time() - start
-    yield Line("pools enumerated and judged", _rate(len(judged), enumerated_s), "100,000 /s", "none")
-    (family, *_) = families_of(setting, judged)
+    yield _first_rung("pools judged and bounded", setting)
+    yield _first_rung("  with more batch limits", opened(written(DEEPSEEK + MANY)))
+    (family, *_) = families_of(setting, admit(enumerate_pools(setting), setting))
     load = setting.loads[family.load]
     drawn = Draws(load, 0).first(1000)
     start = time.process_time()
     tried = trials(setting, family.candidates, load)
-    yield Line("pools priced", _rate(len(tried), time.process_time() - start), "100,000 /s", "none")
+    yield Line("second rung: pools priced", _rate(len(tried), time.process_time() - start), "", "none")
     start = time.process_time()
     for t in tried:
         capacity_bound(t.replica, drawn, t.candidate.role)
         promised_bound(t.replica, drawn, t.candidate.role, t.slos)
-    yield Line("pools bounded, priced before", _rate(len(tried), time.process_time() - start), "100,000 /s", "none")
+    yield Line("  bounded, priced before", _rate(len(tried), time.process_time() - start), "", "none")
+
+
+def _first_rung(case: str, setting: Setting) -> Line:
+    """Enumerated, judged by every rule, and bounded: requests per second, first tokens and gaps. Best of three."""
+    load, seconds = setting.loads[0], []
+    drawn = Draws(load, 0).first(1000)
+    for _ in range(3):
+        start = time.process_time()
+        space = enumerate_pools(setting)
+        for pools in space.arrays:
+            legal = pools.take(np.flatnonzero([not rule for rule in refusals(pools, setting)]))
+            ceilings_of(legal, setting, drawn, load.slos)
+        seconds.append(time.process_time() - start)
+    count = sum(len(pools) for pools in space.arrays)
+    return Line(case, _rate(count, min(seconds)), "100,000 /s", "none")
 
 
 def _rate(count: int, seconds: float) -> str:

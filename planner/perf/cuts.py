@@ -107,14 +107,12 @@ class Stack:
 
 
 def stack_of(model: Model) -> Stack:
-    """Kinds by identity: repeated blocks share their layers."""
-    places: dict[int, int] = {}
-    kinds: list[Layer] = []
-    for layer in model.layers:
-        if id(layer) not in places:
-            places[id(layer)] = len(kinds)
-            kinds.append(layer)
-    return Stack(tuple(kinds), np.array([places[id(layer)] for layer in model.layers]))
+    """The layers of each block are kinds, also where another block has equal ones."""
+    kinds = [layer for block in model.blocks for layer in block.layers]
+    starts = np.cumsum([0, *(len(block.layers) for block in model.blocks)])
+    places = [np.tile(np.arange(low, high), block.repeat)
+              for block, low, high in zip(model.blocks, starts, starts[1:], strict=False)]  # fmt: skip
+    return Stack(tuple(kinds), np.concatenate(places))
 
 
 @dataclass(frozen=True, slots=True)

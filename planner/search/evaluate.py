@@ -2,8 +2,9 @@
 
 Not the choice. Candidates are grouped into families - one load, one node type, one role - that are evaluated apart from
 each other, in any process. Within a family a candidate is dropped when replicas of the same or a dividing size carry at
-least as much per accelerator: by its bound without simulation, else by one run at the rate it would have to beat. That
-never loses the optimum of cost, accelerators or goodput, because such a replica can be exchanged for the better ones.
+least as much per accelerator: by its ceiling without a price, by its bound without simulation, else by one run at the
+rate it would have to beat. That never loses the optimum of cost, accelerators or goodput, because such a replica can be
+exchanged for the better ones.
 Where energy decides - it is the first goal, or power is limited - every candidate is measured, and one is dropped only
 for others that carry as much and take no more joules.
 """
@@ -17,6 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from planner.search.admit import Refused
+from planner.search.ceilings import FirstRung
 from planner.search.demand import Load
 from planner.search.evaluated import Evaluated
 from planner.search.fluid import fluid_rate
@@ -27,6 +29,7 @@ from planner.search.setting import Setting
 from planner.search.space import Candidate
 from planner.search.watts import added_j
 from planner.search.workers import Executor
+from planner.spec.requests import Requests
 
 Progress = Callable[[int, int, str], None]
 MOST_COUNTED = 16
@@ -158,25 +161,39 @@ def _read(rows: Iterable[dict[str, Any]]) -> tuple[Evaluated, ...]:
 
 
 def evaluate_family(setting: Setting, family: Family) -> tuple[Evaluated, ...]:
-    """The family's candidates in their order; strong ones are measured first, so that weak ones fall early."""
-    load = setting.loads[family.load]
-    tried = trials(setting, family.candidates, load)
-    draws = Draws(load, setting.seed)
+    """The family's candidates in their order; small and strong ones are measured first, so that others fall early."""
+    load, draws = setting.loads[family.load], Draws(setting.loads[family.load], setting.seed)
     drawn = draws.first(setting.scenario.search.requests_per_probe)
+    rung, energy = FirstRung(setting, load, family.candidates, drawn), energy_decides(setting)
+    found: dict[Candidate, Evaluated] = {}
+    tried: dict[Candidate, Trial] = {}
+
+    def above(candidate: Candidate) -> float:
+        return 0.0 if energy else _to_beat(candidate, found.values())
+
+    for alike in _by_size(family.candidates):
+        fallen = {c: words for c in alike if (words := rung.against(c, above(c)))}
+        found |= {c: Evaluated(c, load.name, 0.0, words, pruned=True) for c, words in fallen.items()}
+        for t in _strong_first(trials(setting, [c for c in alike if c not in fallen], load, family.candidates), drawn):
+            tried[t.candidate] = t
+            found[t.candidate] = _evaluate(setting, t, draws, above(t.candidate))
+    if energy:
+        found |= {c: _at_demand(setting, t, draws, found[c]) for c, t in tried.items()}
+    best = {one.candidate for one in (frugal(setting, [*found.values()]) if energy else undominated([*found.values()]))}
+    if not energy:
+        found |= {c: _at_demand(setting, tried[c], draws, found[c]) for c in best}
+    return tuple(found[c] if c in best else _dominated(found[c]) for c in family.candidates)
+
+
+def _by_size(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """Those of as many accelerators together, small ones first."""
+    for _, alike in groupby(sorted(candidates, key=lambda c: c.gpus), key=lambda c: c.gpus):
+        yield list(alike)
+
+
+def _strong_first(tried: Sequence[Trial], drawn: Requests) -> list[Trial]:
     rates = [fluid_rate(t.replica, drawn, t.candidate.role, t.slos) for t in tried]
-    order = sorted(range(len(tried)), key=lambda i: (tried[i].candidate.gpus, -rates[i], i))
-    if energy_decides(setting):
-        seen = [_at_demand(setting, t, draws, _evaluate(setting, t, draws, 0.0)) for t in tried]
-        kept = {one.candidate for one in frugal(setting, seen)}
-        return tuple(one if one.candidate in kept else _dominated(one) for one in seen)
-    found: dict[int, Evaluated] = {}
-    for i in order:
-        found[i] = _evaluate(setting, tried[i], draws, _to_beat(tried[i].candidate, found.values()))
-    best = {one.candidate for one in undominated(list(found.values()))}
-    return tuple(
-        _at_demand(setting, tried[i], draws, found[i]) if found[i].candidate in best else _dominated(found[i])
-        for i in range(len(tried))
-    )
+    return [tried[i] for i in sorted(range(len(tried)), key=lambda i: (-rates[i], i))]
 
 
 def _to_beat(candidate: Candidate, found: Iterable[Evaluated]) -> float:

@@ -84,10 +84,10 @@ class Trial:
         )
 
 
-def trials(setting: Setting, candidates: Sequence[Candidate], load: Load) -> list[Trial]:
-    """Trials of candidates under one load; those that differ in the token budget share one price table."""
+def trials(setting: Setting, candidates: Sequence[Candidate], load: Load, kin: Sequence[Candidate] = ()) -> list[Trial]:
+    """Trials of candidates under one load; they and their `kin` that differ in the token budget share a price table."""
     widest: dict[tuple[object, ...], int] = {}
-    for c in candidates:
+    for c in (*kin, *candidates):
         widest[_priced(c)] = max(widest.get(_priced(c), 0), c.max_tokens_per_step)
     built: dict[tuple[object, ...], Replica] = {}
     for c in candidates:
