@@ -229,7 +229,7 @@ class _Search:
             self._model.solution_hint.values.extend([self.best.get(variable, 0) for variable in self._at])
         parameters = self._sat.SatParameters()
         parameters.merge_text_format(" ".join(map(_setting, {"random_seed": SEED, **settings}.items())))
-        solver = self._sat.SolveWrapper()
+        solver: Any = self._sat.SolveWrapper()
         solver.set_parameters(parameters)
         answer = solver.solve(self._model)
         if answer.status == self._sat.CpSolverStatus.MODEL_INVALID:
