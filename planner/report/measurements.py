@@ -19,6 +19,9 @@ PERIOD_COLUMNS = (
     ("requests", "count"), ("finished", "count"), ("ttft", "p50"), ("ttft", "p99"), ("tpot", "p90"), ("e2e", "p99"),
     ("attainment", "share"), ("output tokens", "mean"),
 )  # fmt: skip
+POOL_PERIOD_COLUMNS = (
+    ("utilisation", "mean"), ("utilisation by prefill", "mean"), ("batch", "mean"), ("waiting", "peak"),
+)  # fmt: skip
 
 
 class Row(Protocol):
@@ -52,10 +55,13 @@ def sections(rows: Sequence[Row], draws: int, period_s: float | None) -> Iterato
     times = [row for row in rows if row.scope == "class" and row.unit == "s" and (draws > 1 or row.metric in TIMES)]
     times += [row for row in rows if row.scope == "node" and row.unit == "s"]
     counts = [row for row in rows if row.scope == "class" and row.unit != "s"]
-    yield from section(title, _times(times), _list(counts), _list([row for row in rows if row.scope == "pool"]))
-    if period_s:
-        for name in dict.fromkeys(row.name for row in rows if row.scope == "period"):
-            yield from section(f"By period  {name}, each {seconds(period_s)}", _periods(rows, name))
+    whole = [row for row in rows if row.scope == "pool" and row.period < 0]
+    yield from section(title, _times(times), _list(counts), _list(whole))
+    by_period = [row for row in rows if row.period >= 0]
+    for scope, name in dict.fromkeys((row.scope, row.name) for row in by_period):
+        mine = [row for row in by_period if (row.scope, row.name) == (scope, name)]
+        columns = PERIOD_COLUMNS if scope == "period" else POOL_PERIOD_COLUMNS
+        yield from section(f"By period  {name}, each {seconds(period_s or 0.0)}", _periods(mine, columns))
 
 
 def _times(rows: Sequence[Row]) -> Table | None:
@@ -94,18 +100,16 @@ def _plain(row: Row, value: float) -> str:
     return count(value) if row.unit == "" else quantity(value)
 
 
-def _periods(rows: Sequence[Row], name: str) -> Table:
-    by_place = {
-        (row.period, row.metric, row.statistic): row for row in rows if row.scope == "period" and row.name == name
-    }
+def _periods(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> Table:
+    by_place = {(row.period, row.metric, row.statistic): row for row in rows}
     titles = [
-        f"{METRIC_NAMES.get(metric, metric)} {stat if metric in METRIC_NAMES else ''}".strip()
-        for metric, stat in PERIOD_COLUMNS
+        f"{METRIC_NAMES.get(metric, metric)} {stat if metric in METRIC_NAMES or stat == 'peak' else ''}".strip()
+        for metric, stat in columns
     ]
     found = plain_table("period", *titles, numbers=len(titles))
     found.columns[0].no_wrap = True
     for period in sorted({place[0] for place in by_place}):
-        cells = [by_place.get((period, *column)) for column in PERIOD_COLUMNS]
+        cells = [by_place.get((period, *column)) for column in columns]
         found.add_row(str(period), *("" if row is None else _short(row) for row in cells))
     return found
 

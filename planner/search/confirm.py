@@ -16,6 +16,7 @@ from planner.search.demand import Load, load_of
 from planner.search.setting import Setting
 from planner.sim import simulate as sim
 from planner.sim.metrics import ClassSummary, saturated, summarise
+from planner.sim.periods import room
 from planner.spec.deployment import Deployment, Pool
 from planner.spec.requests import Requests
 from planner.spec.step import Replica, StepCost
@@ -149,8 +150,9 @@ def _watch(setting: Setting, part: Part, factor: float, slower: float, view: Vie
     warmup = WARMUP if part.load.kind == "open" and not view.cycle else 0.0
     what = f"simulating {part.load.name}{'' if slower == 1.0 else f', steps x {slower:.3g}'}"
     look = view.onlooker
+    flights = max(view.log, room(len(requests))) if view.cycle else view.log
     run = sim.simulate(
-        part.deployment, replicas, requests, seed=seed, warmup=warmup, log=view.log,
+        part.deployment, replicas, requests, seed=seed, warmup=warmup, log=flights,
         go_on=(lambda done, total: look(done, total, what)) if look else None,
     )  # fmt: skip
     return Seen(part, run, summarise(run, part.load.slos), not whole and saturated(run), factor)

@@ -15,6 +15,7 @@ from planner.perf.peaks import mfu_mbu
 from planner.search.confirm import Seen
 from planner.search.setting import Setting
 from planner.sim.metrics import ClassSummary, Statistics, by_node, by_period
+from planner.sim.periods import PoolPeriod, pools_by_period
 from planner.spec.deployment import Pool, Service
 
 Scope = Literal["class", "node", "pool", "period"]
@@ -47,7 +48,7 @@ class Measurement:
 
 
 def measurements(setting: Setting, seen: Sequence[Seen], period_s: float | None = None) -> tuple[Measurement, ...]:
-    """All of them: classes, nodes of graphs, pools, services, and with a period, classes by period of arrival."""
+    """All of them: classes, nodes of graphs, pools, services; with a period, classes by that of arrival and pools."""
     found: list[Measurement] = []
     for one in seen:
         for name, summary in one.summaries.items():
@@ -62,6 +63,9 @@ def measurements(setting: Setting, seen: Sequence[Seen], period_s: float | None 
         for number, summaries in enumerate(by_period(one.run, one.part.load.slos, period_s) if period_s else ()):
             for name, summary in summaries.items():
                 found += _of_class("period", name, summary, number, False)
+        for name, periods in (pools_by_period(one.run, one.part.deployment, period_s) if period_s else {}).items():
+            for number, period in enumerate(periods):
+                found += _of_pool_period(name, period, number)
     return tuple(replace(row, lo=row.value, hi=row.value) for row in found)
 
 
@@ -115,6 +119,13 @@ def _of_pool(setting: Setting, pool: Pool, seen: Seen) -> Iterator[Measurement]:
     )
     left_out = ("MFU", "MBU", "batch") if pool.encodes else ()  # they count the work of the model, not its encoder's
     yield from (Measurement("pool", pool.name, *row) for row in rows if row[0] not in left_out)
+
+
+def _of_pool_period(name: str, found: PoolPeriod, period: int) -> Iterator[Measurement]:
+    yield Measurement("pool", name, "utilisation", "mean", "", found.utilisation, period=period)
+    yield Measurement("pool", name, "utilisation by prefill", "mean", "", found.utilisation_by_prefill, period=period)
+    yield Measurement("pool", name, "batch", "mean", "requests", found.batch, period=period)
+    yield Measurement("pool", name, "waiting", "peak", "requests", float(found.longest_queue), period=period)
 
 
 def _of_service(service: Service, seen: Seen) -> Iterator[Measurement]:
