@@ -15,7 +15,8 @@ from planner.perf.replica import build_replica
 from planner.search.demand import Load, load_of
 from planner.search.setting import Setting
 from planner.sim import simulate as sim
-from planner.sim.metrics import ClassSummary, saturated, summarise
+from planner.sim.backlog import saturated
+from planner.sim.metrics import ClassSummary, summarise
 from planner.sim.periods import room
 from planner.spec.deployment import Deployment, Pool
 from planner.spec.requests import Requests

@@ -1,12 +1,13 @@
 """Measure: how much of a load one replica of a candidate carries at its promises, by simulation. Not which to measure.
 
 All probes of a load see the same requests, only sooner or later, so a pool that holds at a rate holds at lower ones and
-the largest rate is found by bisection. What is returned has been seen to hold; what fails above it is within PRECISION.
+`planner.sim.border` finds the largest rate. What is returned has been seen to hold; what fails above it is within
+PRECISION.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +18,12 @@ from planner.search.bounds import capacity_bound, least_tpot_s, least_ttft_s, pr
 from planner.search.demand import Load
 from planner.search.fluid import fluid_rate
 from planner.search.probe import POOL, Trial
-from planner.sim import capacity
+from planner.sim import capacity, verdict
+from planner.sim.border import Outcome, Search, border
+from planner.sim.capacity import LENIENCE
 from planner.sim.metrics import LEVELS, ClassSummary, summarise
 from planner.sim.simulate import Run, simulate
+from planner.sim.verdict import AMPLE
 from planner.spec.requests import Requests
 from planner.spec.slo import Metric, Slo
 
@@ -114,7 +118,7 @@ def observe(trial: Trial, requests: Requests, replicas: int = 1, *, stop: bool =
 
 def holds(trial: Trial, run: Run) -> bool:
     """Every promise that this pool can keep alone is kept."""
-    return capacity.holds(run, trial.slos)
+    return verdict.holds(run, trial.slos)
 
 
 def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0, few: Requests | None = None) -> Capacity:
@@ -128,32 +132,28 @@ def open_capacity(trial: Trial, drawn: Requests, above: float = 0.0, few: Reques
     if above and above * (1 + PRECISION) >= min(bound, promised_bound(*parts, trial.slos)):
         return Capacity(0.0, "another candidate carries more than its bound", unseen=True)
 
-    if words := impossible(trial, drawn):
+    floors = lone(trial, drawn)
+    if words := impossible(floors):
         return Capacity(0.0, words, unseen=True)
-
     floor = above * (1 + PRECISION) or LEAST * bound
-    seen: list[Run] = []
-
-    def at_floor() -> Run:
-        """Once at most: hardly any load takes long to simulate."""
-        if not seen:
-            seen.append(_offered(trial, drawn, floor))
-        return seen[0]
-
-    def try_at(rate: float) -> Run | None:
-        run = _offered(trial, drawn, rate) if rate > floor else at_floor()
-        return run if holds(trial, run) else None
-
     shorter = _shorter(drawn, len(few)) if above and few is not None else ()
     if any(not holds(trial, _offered(trial, short, floor)) for short in shorter):
         return Capacity(0.0, "another candidate carries more")
-    if above and not holds(trial, at_floor()):
+    guess = floor if above else min(max(fluid_rate(*parts, trial.slos), floor), bound / 2)
+    rest = min((one.limit / one.value for one in floors if one.value), default=AMPLE)
+    tries = capacity.Tries(probe_of(trial, drawn))
+
+    def try_at(rate: float) -> Outcome:
+        """At the floor only the verdict counts."""
+        lenience = LENIENCE if rate > floor else 1
+        return tries.at(at_rate(drawn, trial.load.demand or 1.0, rate).arrival_s, lenience=lenience)
+
+    found = border(try_at, Search(guess, PRECISION, bound, floor, rest))
+    if found.run is not None:
+        return Capacity(found.low, run=found.run)
+    if above:
         return Capacity(0.0, "another candidate carries more")
-    guess = min(max(fluid_rate(*parts, trial.slos), floor), bound / 2 if not above else float(np.sqrt(floor * bound)))
-    found = capacity.border(try_at, guess=guess, tolerance=PRECISION, limit=bound)
-    if found.run is None:
-        return Capacity(0.0, broken_promise(trial, at_floor()))
-    return Capacity(max(found.holds, floor), run=found.run)
+    return Capacity(0.0, broken_promise(trial, _offered(trial, drawn, floor)))
 
 
 def _shorter(drawn: Requests, few: int) -> Iterator[Requests]:
@@ -167,12 +167,16 @@ def _offered(trial: Trial, drawn: Requests, rate: float) -> Run:
     return observe(trial, at_rate(drawn, trial.load.demand or 1.0, rate), stop=True)
 
 
+def probe_of(trial: Trial, drawn: Requests) -> capacity.Probe:
+    """The trial as what a search for its capacity probes."""
+    return capacity.Probe(trial.deployment(), trial.replicas, trial.requests(drawn), trial.slos, WARMUP)
+
+
 def closed_capacity(trial: Trial, drawn: Requests) -> Capacity:
     """Requests in flight that one replica carries, at most all of them."""
-    if words := impossible(trial, drawn):
+    if words := impossible(lone(trial, drawn)):
         return Capacity(0.0, words, unseen=True)
-    probe = capacity.Probe(trial.deployment(), trial.replicas, trial.requests(drawn), trial.slos, WARMUP)
-    found = capacity.max_concurrency(probe, most=int(trial.load.demand or 1))
+    found = capacity.max_concurrency(probe_of(trial, drawn), most=int(trial.load.demand or 1))
     if found.run is None:
         return Capacity(0.0, broken_promise(trial, observe(trial, replace(drawn, concurrency=1))))
     return Capacity(found.holds, run=found.run)
@@ -198,17 +202,35 @@ def job_capacity(trial: Trial, drawn: Requests) -> Capacity:
     return Capacity(size / deadline, run=run)
 
 
-def impossible(trial: Trial, drawn: Requests) -> str:
+@dataclass(frozen=True, slots=True)
+class Lone:
+    """The least that a promised statistic can be: its value if no request ever met another. Seconds."""
+
+    class_name: str
+    metric: Metric
+    statistic: str
+    value: float
+    limit: float
+
+
+def impossible(floors: Sequence[Lone]) -> str:
     """A promise that breaks even if no request ever meets another, in words; empty when all could be kept."""
+    broken = (one for one in floors if one.value > one.limit)
+    return next((_too_slow(one.metric, one.statistic, one.class_name, one.value, one.limit) for one in broken), "")
+
+
+def lone(trial: Trial, drawn: Requests) -> tuple[Lone, ...]:
+    """Floors of all promises on TTFT and TPOT."""
     seen = trial.requests(drawn)
-    alone = {"ttft": least_ttft_s(trial.replica, seen), "tpot": least_tpot_s(trial.replica, seen)}
+    least = {"ttft": least_ttft_s(trial.replica, seen), "tpot": least_tpot_s(trial.replica, seen)}
+    found = []
     for number, name in enumerate(seen.class_names):
         for metric, statistic, limit in trial.slos[name].targets:
-            values = alone.get(metric, np.zeros(0))[seen.class_index == number] if metric in alone else np.zeros(0)
-            least = _statistic(values[~np.isnan(values)], statistic)
-            if least > limit:
-                return _too_slow(metric, statistic, name, least, limit)
-    return ""
+            if metric in least:
+                values = least[metric][seen.class_index == number]
+                value = _statistic(values[~np.isnan(values)], statistic)
+                found.append(Lone(name, metric, statistic, value, limit))
+    return tuple(found)
 
 
 def _statistic(values: Floats, name: str) -> float:

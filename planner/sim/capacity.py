@@ -1,30 +1,34 @@
 """How much load a deployment carries at its SLOs: the largest rate, or the most requests in flight. Not which to buy.
 
 All probes see the same requests, only sooner or later (common random numbers), so what holds at a rate holds at lower
-ones, up to the noise of scheduling, and bisection finds the border. What is returned has been seen to hold.
+ones, up to the noise of scheduling, and `planner.sim.border` finds where they begin to break. What is returned has been
+seen to hold.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.sim.metrics import LEVELS, meets, saturated, summarise
-from planner.sim.simulate import Run, simulate
+from planner.sim.again import Again
+from planner.sim.border import REACH, Outcome, Search, border
+from planner.sim.metrics import LEVELS, meets
+from planner.sim.simulate import Run
 from planner.sim.state import RULE
+from planner.sim.verdict import judge
 from planner.spec.deployment import Deployment
 from planner.spec.requests import Requests
 from planner.spec.slo import METRICS, Slo
 from planner.spec.step import Replica
 from planner.units import render
 
-REACH = 2.0**40
-"""Rates this many times above or below the first guess are not looked for."""
+LENIENCE = 2
+"""How much longer than until it is lost a probe may go on to say how nearly it held."""
 BATCHES, STUDENT_T = 20, 1.729
 """Batches of a run for an error bar, and the 95 % quantile of Student's t with 19 degrees of freedom."""
 
@@ -37,6 +41,12 @@ class Capacity:
     breaks: float
     probes: int
     run: Run | None
+
+    @classmethod
+    def of(cls, search: Search) -> Capacity:
+        """What a search has found."""
+        breaks = search.high if search.broken else math.inf
+        return cls(search.low, breaks, search.probes, search.run)
 
     @property
     def bracket(self) -> float:
@@ -76,25 +86,36 @@ class Probe:
 
     def at_rate(self, scale: float) -> Run | None:
         """The run with arrivals `scale` times as fast if every SLO holds, else None."""
-        return self._held(replace(self.requests, arrival_s=self.requests.arrival_s / scale))
+        return Tries(self).at(self.requests.arrival_s / scale, lenience=1).run
 
     def at_concurrency(self, in_flight: float) -> Run | None:
         """The run with always this many requests in flight if every SLO holds; arrival times are ignored."""
-        at_once = np.zeros(len(self.requests))
-        return self._held(replace(self.requests, arrival_s=at_once, concurrency=int(in_flight)))
-
-    def _held(self, requests: Requests) -> Run | None:
-        rules = breaking_points(requests, self.slos, self.warmup)
-        fixed = (self.deployment, self.replicas, requests)
-        run = simulate(*fixed, seed=self.seed, warmup=self.warmup, rules=rules)
-        return run if holds(run, self.slos) else None
+        return Tries(self).at(np.zeros(len(self.requests)), int(in_flight), lenience=1).run
 
 
-def holds(run: Run, slos: Mapping[str, Slo]) -> bool:
-    """Every SLO of every class is met, nobody was refused, and the backlog does not grow."""
-    if run.stopped or saturated(run):
-        return False
-    return all(found.met for found in summarise(run, slos).values())
+class Tries:
+    """Tries a probe at one load after the other; what they have in common is built once."""
+
+    def __init__(self, probe: Probe):
+        rules = breaking_points(probe.requests, probe.slos, probe.warmup)
+        fixed = (probe.deployment, probe.replicas, probe.requests)
+        self._again = Again(*fixed, seed=probe.seed, warmup=probe.warmup, rules=rules)
+        self._slos = probe.slos
+
+    def at(self, arrival_s: NDArray[np.float64], concurrency: int = 0, lenience: int = LENIENCE) -> Outcome:
+        """What the requests show when they arrive at these times, or so many of them are always in flight.
+
+        A run that is lost is ended, but only when it breaks a rule `lenience` times as often as allowed: one that is
+        lost narrowly goes on and says by how much.
+        """
+        again = self._again
+        again.serve(arrival_s, concurrency, lenience)
+        served = 1.0 if concurrency else again.share_served()
+        if again.stopped:
+            return Outcome(None, again.share_seen(), whole=False, served=served)
+        run = again.run()
+        verdict = judge(run, self._slos)
+        return Outcome(run if verdict.held else None, verdict.slack, served=served)
 
 
 def margins(run: Run, slos: Mapping[str, Slo]) -> tuple[Margin, ...]:
@@ -127,44 +148,20 @@ def max_rate(probe: Probe, *, guess: float = 1.0, tolerance: float = 0.01, limit
     guess: where to start; a good one (a bound from `planner.perf`, a neighbour's answer) saves probes. limit: an upper
     bound that need not be tried. The same probe gives the same answer.
     """
-    return border(probe.at_rate, guess=min(guess, limit), tolerance=tolerance, limit=limit)
+    tries = Tries(probe)
+    guess = min(guess, limit)
+    search = Search(guess, tolerance, limit, guess / REACH)
+    return Capacity.of(border(lambda scale: tries.at(probe.requests.arrival_s / scale), search))
 
 
 def max_concurrency(probe: Probe, *, most: int) -> Capacity:
     """Most requests in flight, up to `most`, at which the SLOs hold."""
-    low, high, probes = 0, most + 1, 0
-    held: Run | None = None
-    while high - low > 1:
-        middle = most if probes == 0 else (low + high) // 2
-        probes += 1
-        run = probe.at_concurrency(middle)
-        low, high, held = (middle, high, run) if run else (low, middle, held)
-    return Capacity(low, math.inf if low == most else high, probes, held)
-
-
-def border(
-    attempt: Callable[[float], Run | None], *, guess: float, tolerance: float, limit: float = math.inf
-) -> Capacity:
-    """Bracket by doubling or halving from `guess`, then halve the bracket's ratio until it is 1 + tolerance."""
-    low, high, probes = 0.0, limit, 0
-    held: Run | None = None
-    while high / low > 1 + tolerance if low else high > guess / REACH:
-        load = _next(low, high, guess, limit)
-        if load > guess * REACH:
-            break
-        probes += 1
-        run = attempt(load)
-        low, high, held = (load, high, run) if run else (low, load, held)
-    return Capacity(low, high if high < limit else math.inf, probes, held)
-
-
-def _next(low: float, high: float, guess: float, limit: float) -> float:
-    """The next load to try: the guess, then outwards by doubling, then the geometric middle."""
-    if not low:
-        return guess if high == limit else high / 2
-    if high == math.inf:
-        return 2 * low
-    return math.sqrt(low * high)
+    tries, at_once = Tries(probe), np.zeros(len(probe.requests))
+    search = Search(float(most), 1 / most, most + 1.0, 1.0)
+    while search.high - search.low > 1:
+        in_flight = min(max(round(search.next()), int(search.low) + 1), int(search.high) - 1)
+        search.saw(float(in_flight), tries.at(at_once, in_flight))
+    return Capacity.of(search)
 
 
 def breaking_points(requests: Requests, slos: Mapping[str, Slo], warmup: float = 0.0) -> NDArray[Any]:

@@ -87,7 +87,12 @@ def advance(some: Loop, s: State, go_on: GoOn | None) -> bool:
 
 def available() -> bool:
     """Whether numba is installed, and not told to leave everything as it is."""
-    return importlib.util.find_spec("numba") is not None and not int(os.environ.get("NUMBA_DISABLE_JIT") or 0)
+    return _installed() and not int(os.environ.get("NUMBA_DISABLE_JIT") or 0)
+
+
+@functools.cache
+def _installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 @functools.cache

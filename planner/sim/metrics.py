@@ -37,6 +37,7 @@ from planner.spec.slo import METRICS, Slo
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+REPORTED = ("ttft", "tpot", "itl", "e2e", "queue", "transfer")
 LEVELS = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
@@ -173,14 +174,7 @@ def _classes(run: Run, slos: Mapping[str, Slo], among: Flags, span_s: float, gap
 def _class(run: Run, among: Flags, slo: Slo, span_s: float, itl: Statistics) -> ClassSummary:
     mine, rejected = run.measured & among, run.rejected & among
     done = mine & np.isfinite(run.finish_s)
-    metrics = {
-        "ttft": _statistics(ttft_s(run)[mine], np.isfinite(run.first_token_s)[mine]),
-        "tpot": _statistics(tpot_s(run)[mine], np.isfinite(run.finish_s)[mine]),
-        "itl": itl,
-        "e2e": _statistics(e2e_s(run)[mine], np.isfinite(run.finish_s)[mine]),
-        "queue": _statistics(queue_s(run)[mine], np.isfinite(run.admitted_s)[mine]),
-        "transfer": _statistics(transfer_s(run)[mine], np.ones(int(mine.sum()), bool)),
-    }
+    metrics = {name: itl if name == "itl" else statistics_of(run, name, mine) for name in REPORTED}
     asked = int(mine.sum() + rejected.sum())
     good = int((meets(run, slo) & mine).sum())
     limited = bool(slo.per_request)
@@ -197,8 +191,17 @@ def _class(run: Run, among: Flags, slo: Slo, span_s: float, itl: Statistics) -> 
         attainment=attainment,
         attained={metric: _attained(run, metric, limit_s, mine, asked) for metric, limit_s in _limits(slo)},
         goodput_per_s=good / span_s if limited else None,
-        met=_met(metrics, attainment, slo) and not rejected.any(),
+        met=met(metrics, attainment, slo) and not rejected.any(),
     )
+
+
+def statistics_of(run: Run, metric: str, mine: Flags) -> Statistics:
+    """Statistics of a metric that requests have one value of; TPOT may still grow until they finish."""
+    if metric == "transfer":
+        return _statistics(transfer_s(run)[mine], np.ones(int(mine.sum()), bool))
+    values = {"ttft": ttft_s, "tpot": tpot_s, "e2e": e2e_s, "queue": queue_s}[metric](run)
+    known = {"ttft": run.first_token_s, "queue": run.admitted_s}.get(metric, run.finish_s)
+    return _statistics(values[mine], np.isfinite(known)[mine])
 
 
 def _limits(slo: Slo) -> Iterator[tuple[str, float]]:
@@ -218,7 +221,7 @@ def _attained(run: Run, metric: str, limit_s: float, mine: Flags, asked: int) ->
     return float((mine & known & (np.nan_to_num(values) <= limit_s)).sum() / max(asked, 1))
 
 
-def _met(metrics: Mapping[str, Statistics], attainment: float | None, slo: Slo) -> bool:
+def met(metrics: Mapping[str, Statistics], attainment: float | None, slo: Slo) -> bool:
     """A statistic that is a lower bound meets no limit: nobody knows by how much it grows."""
     for metric, statistic, limit_s in slo.targets:
         found = metrics[metric]
@@ -279,30 +282,3 @@ def _gap_quantile(counts: NDArray[np.int64], below: NDArray[np.int64], level: fl
     start_s = bin_end_s(b - 1) if b > 0 else 0.0
     rank = place - (int(below[b]) - int(counts[b]))
     return float(start_s + (bin_end_s(b) - start_s) * ((rank + 0.5) / int(counts[b])))
-
-
-def saturated(run: Run) -> bool:
-    """Whether the backlog grew until the end of an open-loop run, so that its latencies say nothing.
-
-    Backlog is the time-averaged number of waiting requests in a quarter of the time in which they arrive. It grew when
-    the last quarter holds more than a few (2 % of the requests, at least 8) and either 1.5 times the third, or 1.2
-    times the third and that 1.2 times the second: growth by equal amounts, 1 : 3 : 5 : 7, never reaches 1.5.
-    """
-    here = ~run.rejected & (run.arrival_s <= run.end_s)
-    came = run.arrival_s[here & run.entries]
-    if not run.open_loop or len(came) < 20:
-        return False
-    begin, end = came.min(), came.max()
-    if end <= begin:
-        return False
-    edges = begin + (end - begin) * np.array([0.25, 0.5, 0.75, 1.0])
-    second, third, last = (_mean_backlog(run, here, a, b) for a, b in zip(edges, edges[1:], strict=False))
-    steadily = last > 1.2 * third and third > 1.2 * second
-    return bool(last > max(8.0, 0.02 * run.entries.sum()) and (last > 1.5 * third or steadily))
-
-
-def _mean_backlog(run: Run, here: Flags, start_s: float, end_s: float) -> float:
-    """Time-averaged number of requests that have arrived and are not admitted."""
-    begin = np.clip(run.arrival_s[here], start_s, end_s)
-    admitted = np.clip(np.minimum(run.admitted_s[here], run.end_s), start_s, end_s)
-    return float((admitted - begin).sum() / (end_s - start_s))

@@ -127,16 +127,10 @@ def simulate(
     with (requests finished, requests that can finish), ends the run by False; the warm-up is then a share of those
     that had arrived, except for gaps between tokens. Raises BadInput for a deployment that cannot serve the requests.
     """
-    s = build(deployment, replicas, requests, seed)
     outside = outside_of(deployment, replicas)
-    if outside or not skip:
-        s.pool["crowds"] = 0
+    s = ready(deployment, replicas, requests, seed=seed, warmup=warmup, rules=rules, skip=skip)
     clock = s.clock[0]
-    clock["skip"] = skip
     clock["horizon_s"] = math.inf if horizon_s is None else horizon_s
-    clock["measured_from"] = row_of_job(requests, int(warmup * jobs_of(requests)))
-    if rules is not None:
-        s = s._replace(rule=rules.copy())
     if log:
         s = s._replace(log=np.zeros(log, LOG))
     ends = int((s.request["state"] != REJECTED).sum())
@@ -146,6 +140,25 @@ def simulate(
         came = (s.request["arrival_s"] <= clock["now_s"])[entries_of(requests.tasks, len(requests))]
         clock["measured_from"] = row_of_job(requests, int(warmup * came.sum()))
     return run_of(s, deployment, requests, interrupted=not whole)
+
+
+def ready(
+    deployment: Deployment,
+    replicas: Mapping[str, Replica],
+    requests: Requests,
+    *,
+    seed: int = 0,
+    warmup: float = 0.0,
+    rules: NDArray[Any] | None = None,
+    skip: bool = True,
+) -> State:
+    """The state from which `simulate` starts; arguments as there."""
+    s = build(deployment, replicas, requests, seed)
+    if not skip or outside_of(deployment, replicas):
+        s.pool["crowds"] = 0
+    s.clock["skip"] = skip
+    s.clock["measured_from"] = row_of_job(requests, int(warmup * jobs_of(requests)))
+    return s if rules is None else s._replace(rule=rules.copy())
 
 
 def prepare() -> None:

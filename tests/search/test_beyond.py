@@ -61,7 +61,7 @@ def test_the_plan_is_the_same_with_a_second_result_beside_it(narrow: Callable[..
     assert asked.model_copy(update={"unconstrained": None, "scenario": alone.scenario}) == alone
     more = asked.unconstrained
     assert more is not None
-    assert more.objectives[0].value > 1.1 * alone.objectives[0].value
+    assert more.objectives[0].value > 1.05 * alone.objectives[0].value
     assert {pool.weights for pool in alone.deployment.pools} == {"bf16"}
     assert {pool.weights for pool in more.deployment.pools} == {"fp8"}
     assert all("engine does not run fp8 weights" in words for words in more.lacking)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from planner.sim.capacity import STUDENT_T, Probe, border, breaking_points, holds, margins, max_concurrency, max_rate
-from planner.sim.metrics import ttft_s
+from planner.sim.again import Again
+from planner.sim.backlog import saturated
+from planner.sim.border import Outcome, Search, border
+from planner.sim.capacity import STUDENT_T, Probe, breaking_points, margins, max_concurrency, max_rate
+from planner.sim.metrics import summarise, ttft_s
 from planner.sim.simulate import simulate
+from planner.sim.verdict import holds, judge
 from planner.spec.slo import Slo
 
 
@@ -115,10 +122,69 @@ def test_a_hopeless_probe_stops_early(world: Any) -> None:
     assert late[np.isfinite(run.first_token_s)].sum() <= rules["allowed"][0] + 32
 
 
-def test_bisection_by_itself() -> None:
-    """Against a border that is known, from guesses on both sides of it."""
-    run = object()
-    for true in (0.003, 1.0, 777.0):
-        for guess in (0.01, 1.0, 5e4):
-            found = border(lambda x, at=true: run if x <= at else None, guess=guess, tolerance=1e-3)  # type: ignore[misc,return-value]
-            assert found.holds <= true < found.breaks <= found.holds * 1.001
+def searched(attempt: Any, guess: float, **limits: float) -> Search:
+    bounds = {"tolerance": 1e-3, "limit": math.inf, "least": 0.0}
+    return border(attempt, Search(guess, **(bounds | limits)))
+
+
+@pytest.mark.parametrize("guess", [0.01, 1.0, 5e4])
+@pytest.mark.parametrize("true", [0.003, 1.0, 777.0])
+def test_a_border_is_found_whatever_slack_says(true: float, guess: float) -> None:
+    """Known borders, from guesses on both sides, by probes that say nothing of how near it is, the truth, or lies."""
+    run: Any = object()
+    lies = np.random.default_rng(3)
+    for slack in (lambda x: math.nan, lambda x: 2 - x / true, lambda x: lies.uniform(0, 10)):
+        found = searched(lambda x, slack=slack: Outcome(run if x <= true else None, max(slack(x), 0.01)), guess)
+        assert found.low <= true < found.high <= found.low * 1.001
+        assert found.probes < 80
+
+
+def test_slack_saves_probes() -> None:
+    """Where slack is what it is meant to be, about linear in load near the border, a few probes are enough."""
+    run: Any = object()
+    for guess in (30.0, 70.0, 95.0, 130.0, 400.0):
+        found = searched(
+            lambda x: Outcome(run if x <= 100 else None, max(1 + 0.02 * (100 - x) - 1e-4 * (100 - x) ** 2, 0.05)),
+            guess, tolerance=0.01,
+        )  # fmt: skip
+        assert found.high <= found.low * 1.01
+        assert found.probes <= 7
+
+
+def test_nothing_is_looked_for_beyond_the_limits() -> None:
+    run: Any = object()
+    asked: list[float] = []
+
+    def never(x: float) -> Outcome:
+        asked.append(x)
+        return Outcome(None)
+
+    assert searched(never, 8.0, least=2.0).low == 0.0
+    assert min(asked) == 2.0
+    found = searched(lambda x: Outcome(run), 1.0, limit=50.0)
+    assert 50.0 / 1.001 <= found.low < 50.0
+    assert not found.broken
+
+
+def test_served_again_is_simulated_anew(world: Any) -> None:
+    """Services of one state, broken ones between, leave nothing behind: each equals a run of its own, bit for bit."""
+    p = probe(world, ttft={"p99": "100 ms"})
+    again = Again(p.deployment, p.replicas, p.requests, warmup=0.1, rules=breaking_points(p.requests, p.slos, 0.1))
+    for rate, concurrency in ((15.0, 0), (60.0, 0), (1.0, 12), (15.0, 0)):
+        asked = replace(p.requests, arrival_s=p.requests.arrival_s / rate, concurrency=concurrency)
+        again.serve(asked.arrival_s, concurrency)
+        anew = simulate(
+            p.deployment, p.replicas, asked, warmup=0.1, rules=breaking_points(p.requests, p.slos, 0.1)
+        )  # fmt: skip
+        assert again.stopped == anew.stopped
+        assert pickle.dumps(again.run()) == pickle.dumps(anew)
+
+
+@pytest.mark.parametrize("limits", [*LIMITS, {"ttft": {"p50": "30 ms"}, "e2e": {"p90": "2 s"}}], ids=str)
+@pytest.mark.parametrize("rate", [5.0, 20.0, 40.0])
+def test_the_verdict_is_that_of_the_summary(world: Any, limits: dict[str, Any], rate: float) -> None:
+    p = probe(world, **limits)
+    run = simulate(p.deployment, p.replicas, replace(p.requests, arrival_s=p.requests.arrival_s / rate), warmup=0.1)
+    found = judge(run, p.slos)
+    assert found.held == (not saturated(run) and all(one.met for one in summarise(run, p.slos).values()))
+    assert (found.slack >= 1) == found.held

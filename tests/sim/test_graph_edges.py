@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from planner import traffic
-from planner.sim.metrics import saturated, tpot_s, ttft_s
+from planner.sim.backlog import saturated
+from planner.sim.metrics import tpot_s, ttft_s
 from planner.sim.simulate import Run, simulate
 from planner.sim.turns import turns
 from planner.spec.deployment import Deployment, Edge, Route, Service

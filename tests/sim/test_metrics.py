@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.sim.backlog import saturated
 from planner.sim.gaps import BINS, bin_end_s, gap_bin, last_in_bin
-from planner.sim.metrics import LEVELS, e2e_s, meets, saturated, summarise, tpot_s, ttft_s
+from planner.sim.metrics import LEVELS, e2e_s, meets, summarise, tpot_s, ttft_s
 from planner.sim.simulate import Run, simulate
 from planner.spec.slo import Slo
 
