@@ -81,38 +81,37 @@ def cuts_of(model: Model, degrees: Degrees, formats: tuple[Dtype, KvDtype], hard
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A model's layers by kind: the kinds, and which of them each layer is."""
+    """A model's layers by kind, and for each number of stages which cuts have it and the layers of each stage."""
 
     kinds: tuple[Layer, ...]
-    kind_of: Ints
+    stages: tuple[tuple[Ints, Floats], ...]
 
-    def over_stages(
-        self, pp: Ints, each: Floats, first: Floats, last: Floats, worst: Callable[[Floats], Floats]
-    ) -> Floats:
+    def over_stages(self, each: Floats, first: Floats, last: Floats, worst: Callable[[Floats], Floats]) -> Floats:
         """`each` [kinds, cuts] summed over the layers of each stage, with what its ends add; then the `worst` stage."""
-        found = np.empty(len(pp))
-        for stages in np.unique(pp):
-            here = np.flatnonzero(pp == stages)
-            sums = self._counts(int(stages)) @ each[:, here]
+        found = np.empty(each.shape[1])
+        for here, counts in self.stages:
+            sums = counts @ each[:, here]
             sums[0] += first[here]
             sums[-1] += last[here]
             found[here] = worst(sums)
         return found
 
-    def _counts(self, stages: int) -> Floats:
-        """Layers of each kind in each stage."""
-        edges = stage_edges(len(self.kind_of), stages)
-        pieces = [self.kind_of[low:high] for low, high in zip(edges, edges[1:], strict=False)]
-        return np.array([np.bincount(piece, minlength=len(self.kinds)) for piece in pieces], dtype=float)
 
-
-def stack_of(model: Model) -> Stack:
+def stack_of(model: Model, pp: Ints) -> Stack:
     """The layers of each block are kinds, also where another block has equal ones."""
-    kinds = [layer for block in model.blocks for layer in block.layers]
+    kinds = tuple(layer for block in model.blocks for layer in block.layers)
     starts = np.cumsum([0, *(len(block.layers) for block in model.blocks)])
     places = [np.tile(np.arange(low, high), block.repeat)
               for block, low, high in zip(model.blocks, starts, starts[1:], strict=False)]  # fmt: skip
-    return Stack(tuple(kinds), np.concatenate(places))
+    kind_of = np.concatenate(places)
+    return Stack(kinds, tuple((np.flatnonzero(pp == n), _counts(kind_of, len(kinds), int(n))) for n in np.unique(pp)))
+
+
+def _counts(kind_of: Ints, kinds: int, stages: int) -> Floats:
+    """Layers of each kind in each stage."""
+    edges = stage_edges(len(kind_of), stages)
+    pieces = [kind_of[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    return np.array([np.bincount(piece, minlength=kinds) for piece in pieces], dtype=float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def rooms_of(model: Model, cuts: Cuts, budget: Ints, profile: EngineProfile, wei
     """What `memory_of` says of each cut with that many tokens in a step."""
     profile = profile.on(family_of(cuts.hardware.accelerator), weights)
     rule, capacity, degrees = profile.memory, cuts.hardware.accelerator.memory_bytes, cuts.degrees
-    stack, nothing = stack_of(model), np.zeros(len(budget))
+    stack, nothing = stack_of(model, cuts.degrees.pp), np.zeros(len(budget))
     held = _weights_bytes(model, cuts, stack)
     table = ACTIVATION_MOE if model.is_moe else ACTIVATION_DENSE
     active = 2.0 * (budget / degrees.dp / degrees.cp) * model.hidden * _step(table, degrees.tp)
@@ -137,7 +136,7 @@ def rooms_of(model: Model, cuts: Cuts, budget: Ints, profile: EngineProfile, wei
     free = rule.fraction * (capacity - held) if rule.of == "free" else rule.fraction * capacity - held
     left = free - spent
     each = np.array([nothing + layer_kv(cuts, kind.attention, TYPICAL_CONTEXT) for kind in stack.kinds])
-    per_token = stack.over_stages(degrees.pp, each, nothing, nothing, lambda sums: sums.max(axis=0))
+    per_token = stack.over_stages(each, nothing, nothing, lambda sums: sums.max(axis=0))
     per_token = np.where(per_token > 0.0, per_token, 1.0)
     blocks = np.maximum(left, 0.0) // (per_token * profile.block_tokens) * (degrees.dp * cuts.kv_split)
     return Rooms(held, left, blocks * profile.block_tokens)
@@ -153,7 +152,7 @@ def _weights_bytes(model: Model, cuts: Cuts, stack: Stack) -> Floats:
     first = np.where(shared, 0.0, table + 2.0 * model.learned_positions * model.hidden)
     if model.encoder:
         first = first + 2.0 * model.encoder.parameters / degrees.tp
-    return stack.over_stages(degrees.pp, each, first, top, lambda sums: sums.max(axis=0))
+    return stack.over_stages(each, first, top, lambda sums: sums.max(axis=0))
 
 
 def _layer_bytes(model: Model, cuts: Cuts, layer: Layer) -> Floats:

@@ -8,6 +8,7 @@ steps. Sources without such a share have no floor.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.engines.families import family_of
-from planner.perf.collectives import Collective, collective
+from planner.perf.collectives import Kind, collective
 from planner.perf.cuts import Cuts, Stack, stack_of
 from planner.perf.estimators.analytic import Analytic
 from planner.perf.estimators.fitted import CLIP, MOE_CLIP
@@ -30,6 +31,7 @@ from planner.spec.model import Attention, CrossAttention, DenseFfn, Ffn, Layer, 
 from planner.spec.precision import Dtype
 
 Floats = NDArray[np.float64]
+ONE_GB = 1e9
 SHARES = {"fitted": float(np.sqrt(min(CLIP[0], MOE_CLIP[0]))), "analytic": 1.0, "roofline": 1.0}
 """Least price of an operator over that of the component model (of the roofline, for itself)."""
 
@@ -44,6 +46,8 @@ class Floors:
     price: Analytic | Roofline
     share: float
     stack: Stack
+    lines: Mapping[Kind, tuple[Floats, Floats]]
+    """Messages over the ranks of their kind: seconds of none, and per byte."""
 
     def decode(self, seqs: Floats) -> Floats:
         """A step that decodes `seqs` sequences on each rank; their caches and the products of the experts apart."""
@@ -72,7 +76,7 @@ class Floors:
             return np.asarray(nothing + sum(parts))
 
         each = np.array([read(kind.attention) for kind in self.stack.kinds])
-        per_rank = self.stack.over_stages(self.cuts.degrees.pp, each, nothing, nothing, _least)
+        per_rank = self.stack.over_stages(each, nothing, nothing, _least)
         return np.asarray(per_rank / self.cuts.degrees.dp)
 
     def _decoding(self, seqs: Floats) -> Tokens:
@@ -83,7 +87,7 @@ class Floors:
         each = np.array([self._layer(kind, tokens) for kind in self.stack.kinds])
         first = self.price.elementwise(embedding_head.embedding(self.cuts, tokens.rank))
         last = self.share * self.price.gemm(embedding_head.head(self.cuts, tokens.sampling, self.model.vocab))
-        return self.stack.over_stages(self.cuts.degrees.pp, each, first, last, _least)
+        return self.stack.over_stages(each, first, last, _least)
 
     def _experts(self, tokens: Tokens) -> Floats:
         nothing = np.zeros(len(tokens.rank))
@@ -91,7 +95,7 @@ class Floors:
             return nothing
         routed = [self._fed_products(kind, tokens)[1] for kind in self.stack.kinds]
         each = np.array([nothing + self.share * sum(self.price.moe(op) for op in ops) for ops in routed])
-        return self.stack.over_stages(self.cuts.degrees.pp, each, nothing, nothing, _least)
+        return self.stack.over_stages(each, nothing, nothing, _least)
 
     def _layer(self, layer: Layer, tokens: Tokens) -> Floats:
         rows = tokens.rank
@@ -121,31 +125,38 @@ class Floors:
 
     def _messages(self, layer: Layer, tokens: Tokens) -> Floats:
         """An all-reduce behind the mixer and one behind the feed-forward network, or the exchange of the experts."""
-        found = np.zeros(len(tokens.rank))
-        if layer.attention is not None:
-            found += self._over(self.cuts.degrees.tp, "all_reduce", tokens.rank * self.cuts.hidden * 2.0)
+        rows = tokens.rank * self.cuts.hidden * 2.0
+        found = self._message("all_reduce", rows) if layer.attention is not None else np.zeros(len(rows))
         return found + self._fed(layer.ffn, tokens) if layer.ffn is not None else found
 
     def _fed(self, ffn: Ffn, tokens: Tokens) -> Floats:
         degrees, row = self.cuts.degrees, self.cuts.hidden * 2.0
-        together = self._over(degrees.tp, "all_reduce", tokens.rank * row)
+        together = self._message("all_reduce", tokens.rank * row)
         if not isinstance(ffn, MoeFfn) or not np.any(degrees.dp > 1):
             return together
-        over = degrees.tp * degrees.dp
-        gathered = 2.0 * self._over(over, "all_gather", tokens.replica * row)
+        gathered = 2.0 * self._message("all_gather", tokens.replica * row)
         sent = tokens.rank / degrees.tp * np.minimum(ffn.top_k, degrees.ep) * row
-        spread = self._over(over, "all_to_all", sent / 2.0) + self._over(over, "all_to_all", sent)
+        spread = self._message("all_to_all", sent / 2.0) + self._message("all_to_all", sent)
         return np.where(degrees.dp == 1, together, np.minimum(gathered, np.where(degrees.ep > 1, spread, np.inf)))
 
-    def _over(self, ranks: NDArray[np.int64], kind: Any, payload: Floats) -> Floats:
-        """One collective of each cut over its ranks."""
-        found = np.zeros(len(payload))
-        for count in np.unique(ranks):
-            here = np.flatnonzero(ranks == count)
-            ops: list[Collective] = collective(self.cuts, kind, payload[here], int(count), 1.0)
-            for op in ops:
-                found[here] = self.price.collective(op)
-        return found
+    def _message(self, kind: Kind, payload: Floats) -> Floats:
+        fixed_s, byte_s = self.lines[kind]
+        return fixed_s + byte_s * payload
+
+
+def _lines(cuts: Cuts, price: Analytic | Roofline) -> dict[Kind, tuple[Floats, Floats]]:
+    """Every collective is a line over its bytes: all-reduces over tensor-parallel ranks, exchanges over all of them."""
+    degrees, found = cuts.degrees, dict[Kind, tuple[Floats, Floats]]()
+    exchanged = degrees.tp * degrees.dp
+    over: dict[Kind, Any] = {"all_reduce": degrees.tp, "all_gather": exchanged, "all_to_all": exchanged}
+    for kind, ranks in over.items():
+        counts, place = np.unique(ranks, return_inverse=True)
+        ends = np.zeros((len(counts), 2))
+        for i, count in enumerate(counts):
+            for op in collective(cuts, kind, np.array([0.0, ONE_GB]), int(count), 1.0):
+                ends[i] = price.collective(op)
+        found[kind] = ends[place, 0], (ends[place, 1] - ends[place, 0]) / ONE_GB
+    return found
 
 
 def floors_of(model: Model, cuts: Cuts, profile: EngineProfile, weights: Dtype, estimator: str | None) -> Floors | None:
@@ -157,7 +168,7 @@ def floors_of(model: Model, cuts: Cuts, profile: EngineProfile, weights: Dtype, 
         return None
     profile = profile.on(family, weights)
     price = (Roofline if source == "roofline" else Analytic)(cuts.hardware, profile)
-    return Floors(model, cuts, profile, price, SHARES[source], stack_of(model))
+    return Floors(model, cuts, profile, price, SHARES[source], stack_of(model, cuts.degrees.pp), _lines(cuts, price))
 
 
 def _least(sums: Floats) -> Floats:

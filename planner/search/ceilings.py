@@ -81,7 +81,7 @@ def ceilings_of(pools: Pools, setting: Setting, requests: Requests, slos: Mappin
             continue
         room = rooms_of(model, cuts, mine.max_tokens_per_step, setting.profile, weights).kv_tokens
         single = np.ones(len(here))
-        one = _Format(mine, floors, room, requests, floors.decode(single) + floors.experts(single))
+        one = _Format(mine, floors, room, requests, floors.decode(single) + floors.experts(single), floors.context_s())
         capacity[here] = one.capacity(slos)
         for late in found:
             late.least_s[here] = one.least_s(late)
@@ -97,13 +97,17 @@ def _promises(slos: Mapping[str, Slo], count: int) -> Iterator[Late]:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """Candidates in one pair of formats under one draw of requests. alone_s: a decode step of one sequence."""
+    """Candidates in one pair of formats under one draw of requests.
+
+    alone_s, context_s: a decode step of one sequence, and of each token that it has cached.
+    """
 
     pools: Pools
     floors: Floors
     room: Floats
     requests: Requests
     alone_s: Floats
+    context_s: Floats
 
     def capacity(self, slos: Mapping[str, Slo]) -> Floats:
         """Of aggregated pools only the decode steps count: what prompts add to them is not bounded from below."""
@@ -124,7 +128,7 @@ class _Format:
         if late.metric == "ttft":
             found = self._ttft_s(_ranked(computed(self.requests)[0][mine], late.statistic))
         else:
-            reading = self.floors.context_s() * _ranked(context[counted], late.statistic)
+            reading = self.context_s * _ranked(context[counted], late.statistic)
             found = self.pools.degrees.pp * (self.alone_s + reading)
         return np.where(free, 0.0, found)
 
@@ -162,7 +166,7 @@ class _Format:
         wide = np.minimum(np.maximum(1.25 * rank, rank + 2), np.maximum(2.0, np.ceil(self.pools.max_seqs / dp)))
         token_s = self.floors.decode(rank) / most
         token_s = token_s + self.floors.experts(wide) / wide * np.maximum(1.0 / dp, 1.0 / most)
-        reading_s = self.floors.context_s()
+        reading_s = self.context_s
         context = after_first * (requests.input_tokens + requests.output_tokens / 2)
         kept = sum(self._kept(slos[name], number, after_first, reading_s * least, token_s)
                    for number, name in enumerate(requests.class_names))  # fmt: skip

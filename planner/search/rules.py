@@ -146,7 +146,7 @@ def scale_up(c: Candidate, setting: Setting) -> Verdict:
 
 def mixers_of(model: Model) -> list[Attention]:
     """The kinds of token mixers of a model."""
-    return list(dict.fromkeys(layer.attention for layer in model.layers if layer.attention is not None))
+    return list(dict.fromkeys(x.attention for block in model.blocks for x in block.layers if x.attention is not None))
 
 
 @RULES.register("heads")
@@ -172,7 +172,7 @@ def kv_heads(c: Candidate, setting: Setting) -> Verdict:
 
 def ffns_of(model: Model) -> list[DenseFfn | MoeFfn]:
     """The kinds of feed-forward networks of a model."""
-    return list(dict.fromkeys(layer.ffn for layer in model.layers if layer.ffn is not None))
+    return list(dict.fromkeys(x.ffn for block in model.blocks for x in block.layers if x.ffn is not None))
 
 
 @RULES.register("ffn-width")

@@ -196,7 +196,7 @@ def _cache_shares(setting: Setting, model: Model, tp: int) -> tuple[int, ...]:
 
 def copies_of_cache(model: Model, tp: int) -> int:
     """Ranks of a tensor-parallel group that hold the same keys and values, in every layer."""
-    heads = (layer.attention for layer in model.layers if layer.attention is not None)
+    heads = (x.attention for block in model.blocks for x in block.layers if x.attention is not None)
     copies = {tp if isinstance(a, LatentAttention) else max(1, tp // getattr(a, "kv_heads", tp)) for a in set(heads)}
     return min(copies, default=1)
 
