@@ -21,7 +21,7 @@ from planner.search.probe import POOL, Trial
 from planner.sim import capacity, verdict
 from planner.sim.border import Outcome, Search, border
 from planner.sim.capacity import LENIENCE
-from planner.sim.metrics import LEVELS, ClassSummary, summarise
+from planner.sim.metrics import LEVELS, ClassSummary, quantile, summarise
 from planner.sim.simulate import Run, simulate
 from planner.sim.verdict import AMPLE
 from planner.spec.requests import Requests
@@ -236,7 +236,7 @@ def lone(trial: Trial, drawn: Requests) -> tuple[Lone, ...]:
 def _statistic(values: Floats, name: str) -> float:
     if not len(values):
         return 0.0
-    return float(values.mean()) if name == "mean" else float(np.quantile(values, LEVELS[name]))
+    return float(values.mean()) if name == "mean" else quantile(np.sort(values), LEVELS[name])
 
 
 def _too_slow(metric: str, statistic: str, name: str, value: float, limit: float) -> str:

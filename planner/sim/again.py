@@ -17,7 +17,6 @@ from planner.sim import kernel
 from planner.sim.jobs import row_of_job
 from planner.sim.outside import outside_of
 from planner.sim.simulate import Floats, Run, ready, run_of
-from planner.sim.state import State
 from planner.spec.deployment import Deployment
 from planner.spec.requests import Requests
 from planner.spec.step import Replica
@@ -45,11 +44,10 @@ class Again:
         self._deployment, self._requests = deployment, requests
         self._outside = outside_of(deployment, replicas)
         self._start = ready(deployment, replicas, requests, seed=seed, warmup=warmup, rules=rules)
-        changing = [name for name in State._fields if name not in READ_ONLY]
-        self._state = self._start._replace(**{name: getattr(self._start, name).copy() for name in changing})
-        self._copies = [
-            (bytes_of(getattr(self._state, name)), bytes_of(getattr(self._start, name))) for name in changing
-        ]
+        changing = {name: array for name, array in self._start._asdict().items() if name not in READ_ONLY}
+        fresh = {name: np.empty_like(array) for name, array in changing.items()}
+        self._copies = [(bytes_of(fresh[name]), bytes_of(array)) for name, array in changing.items()]
+        self._state = self._start._replace(**fresh)
 
     def serve(self, arrival_s: Floats, concurrency: int = 0, lenience: int = 1) -> None:
         """One service of the requests, at these times of arrival or with so many always in flight.

@@ -209,7 +209,10 @@ def price_tables(kinds: Sequence[Replica]) -> dict[str, NDArray[Any]]:
 def padded(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Rows of unequal length as one array; the last value of a row is repeated."""
     width = max(2, *(len(row) for row in rows))
-    return np.stack([np.pad(np.asarray(row, np.float64), (0, width - len(row)), mode="edge") for row in rows])
+    whole = np.empty((len(rows), width))
+    for place, row in zip(whole, rows, strict=True):
+        place[: len(row)], place[len(row) :] = row, row[-1]
+    return whole
 
 
 def event_records(actors: int) -> NDArray[Any]:

@@ -238,7 +238,7 @@ def _statistics(values: Floats, known: Flags) -> Statistics:
         return Statistics({}, 0)
     found = {"mean": float(values.mean())}
     ordered = np.sort(values)
-    found |= {name: _quantile(ordered, level) for name, level in LEVELS.items()}
+    found |= {name: quantile(ordered, level) for name, level in LEVELS.items()}
     bounded: tuple[str, ...] = ()
     if not known.all():
         lowest = float(values[~known].min())
@@ -246,7 +246,7 @@ def _statistics(values: Floats, known: Flags) -> Statistics:
     return Statistics(found, len(values), bounded, _batch_error(values))
 
 
-def _quantile(ordered: Floats, level: float) -> float:
+def quantile(ordered: Floats, level: float) -> float:
     """Type 7 quantile of sorted values."""
     place = (len(ordered) - 1) * level
     low = int(place)
