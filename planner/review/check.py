@@ -16,9 +16,10 @@ from planner.spec.scenario import Scenario, Tolerances
 def check(plan: Plan, replan: Plan, tolerances: Tolerances | None = None) -> Diff:
     """What the fresh plan does differently, and the promises that the committed plan itself breaks.
 
-    Tolerances default to those of the fresh plan's scenario (`check:`).
+    Without `tolerances`, those that the plans themselves carry may only tighten the usual ones: whoever edits a plan
+    must not loosen its check.
     """
-    found = diff(plan, replan, tolerances or tolerances_of(replan))
+    found = diff(plan, replan, tolerances or _tighter(tolerances_of(replan), Tolerances()))
     return Diff((*_broken_promises(plan), *found.changes), found.notes)
 
 
@@ -33,6 +34,10 @@ def scenario_of(plan: Plan, file: str = "") -> Scenario:
 def tolerances_of(plan: Plan) -> Tolerances:
     """The tolerances that the plan's scenario states."""
     return Tolerances.model_validate(plan.scenario.get("check", {}))
+
+
+def _tighter(one: Tolerances, other: Tolerances) -> Tolerances:
+    return Tolerances(usd_per_hour=min(one.usd_per_hour, other.usd_per_hour), metrics=min(one.metrics, other.metrics))
 
 
 def _broken_promises(plan: Plan) -> Iterator[Change]:

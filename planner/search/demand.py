@@ -7,7 +7,7 @@ give them one pool or several. A job and a closed loop stand alone. With profile
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,9 @@ import numpy as np
 
 from planner import traffic
 from planner.catalog import ResolvedScenario
-from planner.errors import Problem, Where, raise_all
+from planner.errors import BadInput, Problem, Where, raise_all
+from planner.sim.outside import find
+from planner.sim.routers import ROUTERS
 from planner.spec.requests import Requests
 from planner.spec.scenario import Scenario
 from planner.spec.slo import Slo
@@ -74,9 +76,12 @@ Presets = Mapping[str, traffic.Preset]
 
 
 def require_plain(scenario: Scenario | ResolvedScenario) -> None:
-    """BadInput for classes with a graph or a session: nothing stands in for simulating them, so none is planned."""
+    """BadInput, with its place when the file is known, for what cannot be planned.
+
+    Classes with a graph or a session (nothing stands in for simulating them), and routers that nobody knows.
+    """
     asked = scenario.scenario if isinstance(scenario, ResolvedScenario) else scenario
-    found = []
+    found = list(_unknown_router(scenario, asked.engine.router))
     for index, one in enumerate(asked.classes):
         if one.walks:
             key = "graph" if one.graph is not None else "session"
@@ -86,6 +91,14 @@ def require_plain(scenario: Scenario | ResolvedScenario) -> None:
                 Problem(f"class {one.name!r} has a {key}, which can be simulated but not planned", where, hint)
             )
     raise_all(found)
+
+
+def _unknown_router(scenario: Scenario | ResolvedScenario, name: str) -> Iterator[Problem]:
+    try:
+        find(ROUTERS, name)
+    except BadInput as error:
+        where = scenario.where("engine", "router") if isinstance(scenario, ResolvedScenario) else Where()
+        yield from (replace(problem, where=where) for problem in error.problems)
 
 
 def loads(scenario: Scenario, folder: Path, presets: Presets) -> tuple[Load, ...]:

@@ -24,6 +24,8 @@ from planner.tco import usd_per_mtok
 
 PACKAGES = ("numpy", "numba", "ortools", "networkx", "pydantic")
 MOST_RUNNERS_UP = 3
+NOTICED = 0.05
+"""Relative difference of a goal from the bill that the plan explains."""
 UNITS = {
     "usd_per_hour": "USD/h",
     "usd_per_mtok": "USD/Mtok",
@@ -36,6 +38,7 @@ UNITS = {
 def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress: Progress) -> Plan:
     """The plan of a choice, with its runners-up."""
     found = predict(setting, choice.deployment, choice.seen)
+    objectives = objectives_of(setting, choice.selection, found)
     proven = choice.selection.proven and not evaluation.left_out
     return Plan(
         serveplan_version=__version__,
@@ -48,18 +51,34 @@ def document(setting: Setting, evaluation: Evaluation, choice: Choice, progress:
         pools=found.pools,
         classes=found.classes,
         bill=found.bill,
-        objectives=objectives_of(setting, choice.selection, found),
+        objectives=objectives,
         evidence=_evidence(evaluation, choice),
         runners_up=tuple(_runners_up(setting, evaluation, choice, found, progress)),
         pareto=tuple(_points(setting, evaluation, choice, progress)),
         placement=placement(setting, choice.deployment),
-        warnings=(*_unfinished(evaluation), *split_domains(setting, choice.deployment), *found.warnings),
+        warnings=(
+            *_unfinished(evaluation),
+            *split_domains(setting, choice.deployment),
+            *found.warnings,
+            *_off_the_bill(objectives, found),
+        ),
     )
 
 
 def _unfinished(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.left_out:
         yield f"stopped at the time limit: {evaluation.left_out} candidates were not evaluated, a better plan may exist"
+
+
+def _off_the_bill(objectives: Iterable[Objective], found: Prediction) -> Iterable[str]:
+    """Why a goal and the bill may tell two numbers for one thing."""
+    for one in objectives:
+        billed = _value(found, one.goal)
+        if one.goal != "goodput" and abs(one.value - billed) > NOTICED * abs(billed):
+            yield (
+                f"{one.goal}: chosen by {one.value:.4g} {UNITS[one.goal]}, with power as a straight line from rest "
+                f"to full load; the bill's {billed:.4g} is what the simulated plan draws"
+            )
 
 
 def objectives_of(setting: Setting, selection: Selection, found: Prediction) -> tuple[Objective, ...]:

@@ -32,7 +32,7 @@ def usd(counts: Counts) -> Goal:
 
     It also stands for dollars per token. While the demand is fixed so are the tokens served, and a quotient by a
     constant is least where its numerator is; after a goal of goodput they are fixed at the most that can be served.
-    Only before such a goal the two differ: then the cheapest plan for the demand comes first, not the best quotient.
+    Scenarios that ask for the quotient before goodput are refused.
     """
     inventory = counts.problem.inventory
     nodes = ((counts.m[item.node], up(Fraction(item.usd_per_hour) * UNIT)) for item in inventory)

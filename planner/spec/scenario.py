@@ -18,6 +18,8 @@ from planner.spec.workload import RequestClass
 from planner.units import Bytes, BytesPerSecond, KgPerKwh, Seconds, Usd, UsdPerHour, UsdPerKwh, Watts
 
 Goal = Literal["usd_per_hour", "usd_per_mtok", "joules_per_token", "gpus", "goodput"]
+PER_TOKEN = {"usd_per_mtok": "usd_per_hour", "joules_per_token": "usd_per_hour"}
+"""Quotients, which need to know how many tokens are served, as goodput decides; and what to ask instead."""
 Role = Literal["aggregated", "disaggregated"]
 Certainty = Literal["expected", "pessimistic"]
 
@@ -260,6 +262,16 @@ class Scenario(Frozen):
                     yield ("classes", index, "regions", place), f"no node of the fleet stands in {region!r}"
         if self.pareto is not None and self.pareto.goals[0] == self.pareto.goals[1]:
             yield ("pareto", "goals"), "must be two different goals"
+        if self.pareto is not None and "goodput" in self.pareto.goals:
+            for index, goal in enumerate(self.pareto.goals):
+                if goal in PER_TOKEN:
+                    yield ("pareto", "goals", index), f"{goal} cannot be set against goodput - use {PER_TOKEN[goal]}"
+        for index, goal in enumerate(self.objective):
+            if goal in PER_TOKEN and "goodput" in self.objective[index:]:
+                yield (
+                    ("objective", index),
+                    f"{goal} cannot come before goodput - put it after, or {PER_TOKEN[goal]} first",
+                )
         for index in twice(one.name for one in self.classes):
             yield ("classes", index, "name"), f"another class is called {self.classes[index].name!r} too"
         for index in twice(nodes):

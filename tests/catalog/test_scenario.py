@@ -201,6 +201,10 @@ def test_units_are_read_as_si(catalog: Catalog) -> None:
         ("tp: [1, 2, 4, 8]", "tp: ¶8", "search.tp: expected a list, not 8 - write [8]"),
         ("[usd_per_hour, joules_per_token, gpus]", "¶[]", "objective: needs at least 1 entry, has 0"),
         ("joules_per_token, gpus", "¶usd_per_hour", "objective[#2]: is listed twice"),
+        (
+            "usd_per_hour, joules_per_token, gpus", "¶joules_per_token, goodput",
+            "objective[#1]: joules_per_token cannot come before goodput - put it after, or usd_per_hour first",
+        ),
         ("weights: [bf16, fp8]", "weights: [bf16, ¶bf16]", "models.small.weights[#2]: is listed twice"),
         ("tp: [1, 2, 4, 8]", "tp: [1, 2, ¶1, 8]", "search.tp[#3]: is listed twice"),
         ("headroom: 10%", "headroom: ¶100%", "limits.headroom: must be less than 1, not '100%'"),

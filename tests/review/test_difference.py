@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.review import check, diff, dump_plan, parse_plan
+from planner.review import check, diff, dump_plan, parse_plan, tolerances_of
 from planner.spec.plan import Plan
 from planner.spec.scenario import Tolerances
 from planner.testing import assert_plan_close, tiny_plan
@@ -84,10 +84,21 @@ def test_check_reports_a_broken_promise_of_the_committed_plan_even_when_nothing_
     assert not check(tiny_plan(), tiny_plan())
 
 
-def test_check_takes_its_tolerances_from_the_scenario() -> None:
+def test_a_scenario_beside_the_plan_may_loosen_its_check() -> None:
     data = json.loads(dump_plan(edited("bill.usd_per_hour", 14.5)))
     data["scenario"]["check"] = {"usd_per_hour": 0.1, "metrics": 0.05}
+    moved = parse_plan(json.dumps(data))
+    assert not check(tiny_plan(), moved, tolerances_of(moved))
+
+
+def test_tolerances_inside_plans_may_only_tighten_their_check() -> None:
+    data = json.loads(dump_plan(edited("bill.usd_per_hour", 14.5)))
+    data["scenario"]["check"] = {"usd_per_hour": 0.1, "metrics": 0.05}
+    assert [change.path for change in check(tiny_plan(), parse_plan(json.dumps(data))).changes] == ["bill.usd_per_hour"]
+    data = json.loads(dump_plan(edited("bill.usd_per_hour", tiny_plan().bill.usd_per_hour * 1.01)))
     assert not check(tiny_plan(), parse_plan(json.dumps(data)))
+    data["scenario"]["check"] = {"usd_per_hour": 0.001}
+    assert check(tiny_plan(), parse_plan(json.dumps(data)))
 
 
 def test_assert_plan_close_says_what_differs() -> None:

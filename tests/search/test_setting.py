@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from planner.catalog import Catalog, load_scenario
+from planner.errors import BadInput
+from planner.search.demand import require_plain
 from planner.search.predict import setting_of
 from planner.testing import tiny_scenario
 
@@ -31,3 +34,13 @@ def test_a_preset_of_a_users_catalog_is_drawn(tmp_path: Path) -> None:
     setting = setting_of(load_scenario(tmp_path / "scenario.yaml", Catalog.open((tmp_path / "own",))), None, None)
     assert setting.loads[0].demand == 3.0
     assert setting.loads[0].input_tokens == 100
+
+
+def test_an_unknown_router_is_refused_at_its_place(tmp_path: Path) -> None:
+    document = tiny_scenario().model_dump(mode="json", exclude_unset=True)
+    document["engine"]["router"] = "rond_robin"
+    text = yaml.safe_dump(document)
+    (tmp_path / "scenario.yaml").write_text(text)
+    with pytest.raises(BadInput, match="unknown router 'rond_robin' - did you mean 'round_robin'") as caught:
+        require_plain(load_scenario(tmp_path / "scenario.yaml"))
+    assert caught.value.problems[0].where.line == 1 + text[: text.index("rond_robin")].count("\n")
