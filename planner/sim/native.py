@@ -1,4 +1,4 @@
-"""Native: the compiled loop as machine code in a file, and how to call it. Not the compiler, which is `pointed`.
+"""Native: the compiled loop as machine code in a file, and how to call it. The compiler is in `compiler`.
 
 Numba takes longer to import and to wake its cache than most plans take to simulate, so the code is linked by llvmlite
 alone. The loop gets the State as one pointer to the descriptors of its arrays; Python's lock is free while it runs.
