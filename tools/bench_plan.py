@@ -231,7 +231,7 @@ def _first_rung(case: str, setting: Setting) -> Line:
         space = enumerate_pools(setting)
         for pools in space.arrays:
             legal = pools.take(np.flatnonzero([not rule for rule in refusals(pools, setting)]))
-            ceilings_of(legal, setting, drawn, load.slos)
+            ceilings_of(legal, setting, drawn, load.slos).capacity(load.slos)
         seconds.append(time.process_time() - start)
     count = sum(len(pools) for pools in space.arrays)
     return Line(case, _rate(count, min(seconds)), "100,000 /s", "none")

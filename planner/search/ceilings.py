@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.perf.cuts import cuts_of, rooms_of
+from planner.perf.cuts import cuts_of
 from planner.perf.floors import Floors, floors_of
 from planner.search.bounds import computed, tpot_limit
 from planner.search.demand import Load
+from planner.search.masks import kv_tokens
 from planner.search.measure import PRECISION, TURNOVERS
 from planner.search.probe import promises_of
 from planner.search.setting import Setting
@@ -43,22 +44,25 @@ class Late:
     limit_s: float
     least_s: Floats
 
-    @property
-    def broken(self) -> NDArray[np.bool_]:
-        late: NDArray[np.bool_] = self.least_s > self.limit_s
-        return late
-
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """capacity: most requests per second of one replica of each candidate."""
+    """Bounds of many candidates, by their formats. promises: those about TTFT and TPOT, with floors for each."""
 
-    capacity: Floats
+    count: int
+    formats: tuple[tuple[Places, _Format], ...]
     promises: tuple[Late, ...]
+
+    def capacity(self, slos: Mapping[str, Slo]) -> Floats:
+        """Most requests per second of one replica; infinite where the step times have no floor."""
+        found = np.full(self.count, np.inf)
+        for here, one in self.formats:
+            found[here] = one.capacity(slos)
+        return found
 
     def words(self, i: int) -> str:
         """The promise that candidate i breaks, empty when there is none."""
-        broken = [one for one in self.promises if one.broken[i]]
+        broken = [one for one in self.promises if one.least_s[i] > one.limit_s]
         if not broken:
             return ""
         one = max(broken, key=lambda late: late.least_s[i] / late.limit_s)
@@ -69,23 +73,27 @@ class Ceilings:
 
 
 def ceilings_of(pools: Pools, setting: Setting, requests: Requests, slos: Mapping[str, Slo]) -> Ceilings:
-    """Of all candidates under traffic like `requests`; infinite where the step times have no floor."""
-    capacity, found = np.full(len(pools), np.inf), tuple(_promises(slos, len(pools)))
+    """Of all candidates under traffic like `requests`."""
+    found = tuple(_promises(slos, len(pools)))
     model, hardware = setting.models[pools.model], setting.sites[pools.site].hardware
+    formats = []
     for place in np.unique(pools.format):
         here = np.flatnonzero(pools.format == place)
         mine, weights = pools.take(here), pools.formats[place][0]
         cuts = cuts_of(model, mine.degrees, pools.formats[place], hardware)
         floors = floors_of(model, cuts, setting.profile, weights, setting.estimator)
-        if floors is None:
-            continue
-        room = rooms_of(model, cuts, mine.max_tokens_per_step, setting.profile, weights).kv_tokens
-        single = np.ones(len(here))
-        one = _Format(mine, floors, room, requests, floors.decode(single) + floors.experts(single), floors.context_s())
-        capacity[here] = one.capacity(slos)
-        for late in found:
-            late.least_s[here] = one.least_s(late)
-    return Ceilings(capacity, found)
+        if floors is not None:
+            one = _Format(mine, floors, setting, requests, _alone(mine, floors), floors.context_s())
+            formats.append((here, one))
+            for late in found:
+                late.least_s[here] = one.least_s(late)
+    return Ceilings(len(pools), tuple(formats), found)
+
+
+def _alone(pools: Pools, floors: Floors) -> Floats:
+    """A decode step of one sequence."""
+    one = np.ones(len(pools))
+    return one if np.all(pools.role == PREFILL) else floors.decode(one) + floors.experts(one)
 
 
 def _promises(slos: Mapping[str, Slo], count: int) -> Iterator[Late]:
@@ -104,7 +112,7 @@ class _Format:
 
     pools: Pools
     floors: Floors
-    room: Floats
+    setting: Setting
     requests: Requests
     alone_s: Floats
     context_s: Floats
@@ -161,7 +169,7 @@ class _Format:
         requests, dp = self.requests, self.pools.degrees.dp
         after_first = np.maximum(requests.output_tokens - 1, 0).astype(float)
         least = max(1.0, float(computed(requests)[0].min()))
-        most = np.maximum(1.0, np.minimum(self.pools.max_seqs, self.room / least))
+        most = np.maximum(1.0, np.minimum(self.pools.max_seqs, kv_tokens(self.pools, self.setting) / least))
         rank = np.maximum(1.0, most / dp)
         wide = np.minimum(np.maximum(1.25 * rank, rank + 2), np.maximum(2.0, np.ceil(self.pools.max_seqs / dp)))
         token_s = self.floors.decode(rank) / most
@@ -205,17 +213,19 @@ class FirstRung:
     """Which candidates of a family fall before they are priced. All are of one role and one site."""
 
     def __init__(self, setting: Setting, load: Load, candidates: Sequence[Candidate], drawn: Requests):
-        slos = {name: promises_of(slo, candidates[0].role) for name, slo in load.slos.items()}
         self._places = {c: i for i, c in enumerate(candidates)}
-        self._rates = load.kind == "open"
-        job = load.kind == "job"  # its promises are judged over all of it, and its rate is that of a deadline
-        self._ceilings = None if job else ceilings_of(pools_of(candidates), setting, drawn, slos)
+        self._capacity = np.full(len(candidates), np.inf)
+        self._ceilings: Ceilings | None = None
+        if load.kind == "job":
+            return  # its promises are judged over all of it, and its rate is that of a deadline
+        slos = {name: promises_of(slo, candidates[0].role) for name, slo in load.slos.items()}
+        self._ceilings = ceilings_of(pools_of(candidates), setting, drawn, slos)
+        if load.kind == "open" and candidates[0].role != "aggregated":  # without prompts none would fall by it
+            self._capacity = self._ceilings.capacity(slos) * UNFINISHED
 
     def against(self, candidate: Candidate, above: float) -> str:
         """Why the candidate keeps no promise, or cannot carry more than `above`; empty when it may."""
-        if self._ceilings is None:
-            return ""
         i = self._places[candidate]
-        if self._rates and above * (1 + PRECISION) >= self._ceilings.capacity[i] * UNFINISHED:
+        if above * (1 + PRECISION) >= self._capacity[i]:
             return "another candidate carries more than its bound"
-        return self._ceilings.words(i)
+        return self._ceilings.words(i) if self._ceilings else ""
