@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from planner.sim.simulate import Run
+from planner.sim.verdict import AMPLE
 
 REACH = 2.0**40
 """Loads this many times above or below the first guess are not looked for."""
@@ -106,9 +107,13 @@ class Search:
         return self._close(self._expected(), step)
 
     def _stuck(self) -> bool:
-        if len(self.widths) < PATIENCE or math.isinf(self.widths[-PATIENCE]):
-            return False
-        return math.log(self.widths[-1]) > math.log(self.widths[-PATIENCE]) / 2
+        """Whether the last probes have not narrowed the bracket as they should."""
+        narrowing = ((2, 0.9), (PATIENCE - 1, 0.5))
+        return any(self._width(0) > share * self._width(ago) for ago, share in narrowing)
+
+    def _width(self, ago: int) -> float:
+        """Of the bracket so many probes ago, as a logarithm."""
+        return math.log(self.widths[-1 - ago]) if len(self.widths) > ago else math.inf
 
     def _lower(self) -> float:
         """Nothing has held yet."""
@@ -124,7 +129,10 @@ class Search:
         """Nothing has broken yet."""
         nearly = self.limit / (1 + 0.99 * self.tolerance)
         slack = self.held[-1][1] if self.held else math.inf
-        load = min(self._extrapolated(), self.low * min(slack**2, STRIDE))
+        load = self._extrapolated()
+        if self.probes == 1 or math.isinf(load):
+            load = min(load, self.low * slack**2)
+        load = min(load, self.low * STRIDE)
         return nearly if load >= nearly else max(load, self.low * (1 + self.tolerance))
 
     def _close(self, load: float, step: float) -> float:
@@ -141,6 +149,8 @@ class Search:
         """Where the border seems to be, between what holds and what breaks."""
         last = self.broken[-1]
         between = self._secant()
+        if self.held and self.held[-1] == (self.low, AMPLE):
+            return math.sqrt(self.low * self.high)
         if between is not None and last.whole and self.low < between:
             return between
         middle = math.sqrt(self.low * self.high)
