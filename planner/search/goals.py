@@ -85,6 +85,8 @@ TIES = (size, unique)
 def _power(counts: Counts, per_watt: dict[str, float]) -> Terms:
     """Power in integers of `per_watt` units by node type: idle nodes, idle replicas, and what traffic adds."""
     problem = counts.problem
+    if not any(per_watt.values()):
+        return ()
     nodes = ((counts.m[item.node], up(item.idle_w * per_watt[item.node])) for item in problem.inventory)
     idle = ((counts.n[i], up(c.idle_w * per_watt[c.node])) for i, c in enumerate(problem.columns))
     moving = ((counts.z[p], _added(counts, path, per_watt)) for p, path in enumerate(problem.paths))

@@ -78,6 +78,7 @@ class Counts:
                 self.through[i].append(p)
         self.held = {i.node: UNLIMITED_NODES if i.node in unlimited else i.count for i in problem.inventory}
         self.per_node = {item.node: item.gpus for item in problem.inventory}
+        self._weights: dict[tuple[int, str], int] = {}
         self.n = [Variable(f"n{i}", self._most_replicas(i)) for i in range(len(problem.columns))]
         self.on = [Variable(f"on{i}", 1) for i in range(len(problem.columns))]
         self.top = self._most_slices()
@@ -119,7 +120,10 @@ class Counts:
 
     def weight(self, index: int, group: str) -> int:
         """Load units that one slice of a group puts on column `index`, times slices per class; rounded up."""
-        return up(UNIT * Fraction(self.demand[group]) / Fraction(self.problem.columns[index].carries(group)))
+        if (known := self._weights.get((index, group))) is None:
+            share = Fraction(self.demand[group]) / Fraction(self.problem.columns[index].carries(group))
+            known = self._weights[index, group] = up(UNIT * share)
+        return known
 
     def link_weight(self, path: Path) -> int:
         return up(UNIT * Fraction(path.link_s) * Fraction(self.demand[path.group]))
