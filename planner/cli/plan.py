@@ -48,7 +48,6 @@ def plan(
     from planner.catalog import Catalog, load_scenario
     from planner.cli.output import note, print_text, terminal_width, wants_color
     from planner.cli.planning import Run, journal_beside, make_plan
-    from planner.report.terminal import as_text
     from planner.review import dump_plan, write_plan
     from planner.search.demand import require_plain
 
@@ -68,7 +67,12 @@ def plan(
         if output is not None:
             write_plan(answer, output)
             note(f"wrote {output}", quiet)
-    print_text(dump_plan(answer) if json else as_text(answer, terminal_width(), wants_color(no_color)))
+    if json:
+        print_text(dump_plan(answer))
+    else:
+        from planner.report.terminal import as_text
+
+        print_text(as_text(answer, terminal_width(), wants_color(no_color)))
     if answer.status != "optimal":
         raise typer.Exit(STOPPED_AT_LIMIT)
 
