@@ -88,7 +88,8 @@ class Search:
         self.widths.append(self.high / self.low if self.low else math.inf)
 
     def _measured(self, load: float, slack: float, held: bool = True) -> None:
-        slack = max(slack, 1.0) if held else min(slack, 0.99)
+        if held != (slack >= 1):  # something that slack does not tell decided, as a refused request
+            slack = 1.0 if held else 0.99
         self.whole.append((load, slack))
         if held:
             self.held.append((load, slack))
@@ -148,12 +149,11 @@ class Search:
     def _expected(self) -> float:
         """Where the border seems to be, between what holds and what breaks."""
         last = self.broken[-1]
-        between = self._secant()
+        middle, between = math.sqrt(self.low * self.high), self._secant()
         if self.held and self.held[-1] == (self.low, AMPLE):
-            return math.sqrt(self.low * self.high)
+            return middle
         if between is not None and last.whole and self.low < between:
             return between
-        middle = math.sqrt(self.low * self.high)
         load = self._extrapolated()
         if load >= self.high:
             load = line(self.held[-1], (self.high, last.slack)) if self.held and last.slack < 1 else middle
@@ -171,7 +171,8 @@ class Search:
 
     def _secant(self) -> float | None:
         """Through the two whole runs nearest to the border."""
-        nearest = sorted(sorted(self.whole, key=lambda one: abs(math.log(max(one[1], 1e-9))))[:2])
+        by_nearness = sorted(self.whole, key=lambda one: abs(math.log(max(one[1], 1e-9))))
+        nearest = sorted(by_nearness[:2])
         if len(nearest) < 2 or nearest[0][1] <= nearest[1][1]:
             return None
         load = line(*nearest)
