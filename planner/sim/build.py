@@ -30,6 +30,7 @@ from planner.sim.schedulers.batch import Policy
 from planner.sim.state import (
     CHANGE,
     CLOCK,
+    CROWD,
     EDGE,
     EVENT,
     FLIGHT,
@@ -86,7 +87,7 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         rule=np.zeros(0, RULE),
         clock=clock_record(deployment, requests),
         event=event_records(len(pool) + 1 + 3 * n_replicas),
-        running=np.zeros((n_replicas, 3 * width), np.int64),
+        running=np.zeros((n_replicas, (3 + stages) * width), np.int64),
         batch=np.zeros((n_replicas, stages, width), SEAT),
         stage_free_s=np.zeros((n_replicas, stages)),
         **price_tables(kinds),
@@ -96,10 +97,11 @@ def build(deployment: Deployment, replicas: Mapping[str, Replica], requests: Req
         task=task,
         successor=successor,
         home=np.full((len(pool), max(len(task), 1)), NOBODY, np.int64),
-        change=np.zeros((n_replicas, 2 * width), CHANGE),
-        grower=np.zeros((n_replicas, int(pool["block_tokens"].max())), np.int64),
-        member=np.zeros((n_replicas, classes), np.int64),
-        peak=np.zeros((n_replicas, PEAKS), PEAK),
+        crowd=crowd_records(replica, pool, stages, width),
+        change=np.zeros((n_replicas, stages, 2 * width), CHANGE),
+        grower=np.zeros((n_replicas, stages, int(pool["block_tokens"].max())), np.int64),
+        member=np.zeros((n_replicas, stages, classes), np.int64),
+        peak=np.zeros((n_replicas, stages, PEAKS), PEAK),
         **prefix_records(replica, pool, kinds, requests.chains),
     )
 
@@ -163,7 +165,7 @@ def pool_records(deployment: Deployment, kinds: Sequence[Replica]) -> NDArray[An
         row["conservativeness"] = kind.conservativeness
         row["stages"], row["hop_s"], row["dp"] = kind.stages, kind.hop_s, kind.dp
         row["balance_steps"] = kind.balance_steps if kind.dp > 1 and row["decodes"] else 0
-        row["crowds"] = policy.crowds and kind.stages == 1
+        row["crowds"] = policy.crowds and (kind.stages == 1 or (policy.crews and not kind.by_priority))
         row["request_s"], row["lag_steps"] = kind.request_s, kind.admission_lag_steps
         row["kv_bytes_per_token"], row["kv_layers"] = kind.kv_bytes_per_token, kind.kv_layers
         fill_prices(row, kind)
@@ -235,6 +237,13 @@ def replica_records(pool: NDArray[Any]) -> NDArray[Any]:
     replica["pool"] = np.repeat(np.arange(len(pool)), pool["replicas"])
     replica["kv_blocks"] = replica["free_blocks"] = pool["kv_blocks"][replica["pool"]]
     return replica
+
+
+def crowd_records(replica: NDArray[Any], pool: NDArray[Any], stages: int, width: int) -> NDArray[Any]:
+    """No members yet; where they will stand."""
+    crowd = np.zeros((len(replica), stages), CROWD)
+    crowd["base"] = np.where(pool["stages"][replica["pool"], None] > 1, (3 + np.arange(stages)) * width, 0)
+    return crowd
 
 
 def names_of(deployment: Deployment) -> list[str]:

@@ -24,6 +24,7 @@ from typing import Any
 import planner
 from planner.sim import (
     blocks,
+    crews,
     crowd,
     events,
     flights,
@@ -116,7 +117,8 @@ def compiled_loop(layout: Layout) -> Loop:
 
 def modules() -> list[ModuleType]:
     """Every module whose functions run compiled, schedulers and routers included."""
-    found = [state, events, flights, gaps, blocks, crowd, prefixes, kvcache, pricing, transfer, tasks, service, loop]
+    found = [state, events, flights, gaps, blocks, crowd, crews, prefixes, kvcache, pricing, transfer]
+    found += [tasks, service, loop]
     for package in (schedulers, routers):
         found.append(package)
         found += [sys.modules[f"{package.__name__}.{info.name}"] for info in pkgutil.iter_modules(package.__path__)]

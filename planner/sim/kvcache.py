@@ -77,7 +77,7 @@ def append_running(s: State, r: int, i: int) -> None:
     A crowd stays in front until it disperses, which nothing needs before the next batch.
     """
     replica = s.replica[r]
-    k = replica.running
+    k = replica.running - replica.apart
     if s.pool[replica.pool].by_priority:
         while k > replica.crowd and before(s, i, s.running[r, k - 1]):
             s.running[r, k] = s.running[r, k - 1]
@@ -86,6 +86,8 @@ def append_running(s: State, r: int, i: int) -> None:
             replica.unsorted = 1
     s.running[r, k] = i
     replica.running += 1
+    replica.places += 1
+    s.request[i].place = replica.places
     s.request[i].state = RUNNING
 
 
@@ -132,12 +134,14 @@ def release(s: State, r: int, i: int) -> None:
 def compact(s: State, r: int) -> None:
     """Drop requests that left from the running list, keeping the order."""
     replica, n, left = s.replica[r], 0, 0
-    for k in range(replica.running):
+    for k in range(replica.running - replica.apart):
         i = s.running[r, k]
         if s.request[i].state == RUNNING:
             s.running[r, n] = i
             n += 1
         elif k < replica.crowd:
             left += 1
-    replica.crowd -= left
-    replica.running = n
+    if left > 0:
+        replica.crowd -= left
+        s.crowd[r, 0].size -= left
+    replica.running = n + replica.apart

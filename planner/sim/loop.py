@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 from planner.sim.blocks import take
+from planner.sim.crews import muster
 from planner.sim.crowd import advance, catch_up_all, growth, join, next_change, part
 from planner.sim.events import forms, next_actor, set_event, time_of, wake
 from planner.sim.flights import after, steps_until
@@ -159,6 +160,8 @@ def launch(s: State, r: int, now: float) -> None:
     flight.requests = form_batch(s, r, slot, now)
     if flight.requests + flight.crowd == 0:
         return
+    if flight.crowd > 0:
+        s.crowd[r, flight.crew].flying = 1
     for k in range(flight.requests):
         s.request[s.batch[r, slot, k].request].in_flight = 1
     flight.start_s = now
@@ -195,7 +198,7 @@ def steady(s: State, r: int, slot: int) -> None:
     """
     flight, seats, replica, queue = s.flight[r, slot], s.batch[r, slot], s.replica[r], s.queue[r]
     pool = s.pool[replica.pool]
-    most = next_change(s, r) if flight.crowd > 0 else FOREVER
+    most = next_change(s, r, 0) if flight.crowd > 0 else FOREVER
     for k in range(flight.requests):
         request = s.request[seats[k].request]
         most = min(most, request.input + request.output - request.done)
@@ -218,7 +221,7 @@ def steady(s: State, r: int, slot: int) -> None:
 
 def blocks_needed(s: State, r: int, flight: Any, seats: Any, pool: Any, steps: int) -> int:
     """Blocks that the batch of a flight takes on top in `steps` decode steps."""
-    more = growth(s, r, 1, steps) if flight.crowd > 0 else 0
+    more = growth(s, r, 0, 1, steps) if flight.crowd > 0 else 0
     for k in range(flight.requests):
         request = s.request[seats[k].request]
         if not holds(pool, request, request.done + steps - 1):
@@ -231,7 +234,7 @@ def take_blocks(s: State, r: int, slot: int) -> None:
     flight, seats, replica = s.flight[r, slot], s.batch[r, slot], s.replica[r]
     pool = s.pool[replica.pool]
     if flight.crowd > 0:
-        take(replica, growth(s, r, flight.held_steps, flight.steps))
+        take(replica, growth(s, r, 0, flight.held_steps, flight.steps))
         flight.held_steps = flight.steps
     for k in range(flight.requests):
         request = s.request[seats[k].request]
@@ -260,6 +263,8 @@ def complete(s: State, r: int, now: float) -> None:
     account(replica, s.flight[r, slot], now)
     log(s, r, slot, now)
     gone = decode_tokens(s, r, slot, now) + prompt_tokens(s, r, slot, now)
+    if s.flight[r, slot].crowd > 0:
+        s.crowd[r, s.flight[r, slot].crew].flying = 0
     together = s.flight[r, slot].crowd == replica.crowd
     replica.flights -= 1
     replica.oldest = (slot + 1) % s.pool[replica.pool].stages
@@ -268,7 +273,10 @@ def complete(s: State, r: int, now: float) -> None:
     if gone > 0:
         compact(s, r)
         pull(s, r, now)
-    if together:
+    pool = s.pool[replica.pool]
+    if pool.crowds and pool.stages > 1:
+        muster(s, r, slot, now)
+    elif pool.crowds and together:
         join(s, r, now)
     wake(s, r, now)
 
@@ -323,7 +331,7 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     gone, b, latest_s = 0, 0, -1.0  # most of a batch have the same gap, and so the same bin
     if flight.crowd > 0:
         advance(s, r, flight, first_end, now)
-        gone = finish_members(s, r, now)
+        gone = finish_members(s, r, flight.crew, now)
     for k in range(flight.requests):
         if seats[k].tokens > 0:
             continue
@@ -348,17 +356,31 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     return gone
 
 
-def finish_members(s: State, r: int, now: float) -> int:
-    """Finish those of the crowd who have got their last token, in the order of the running list; how many."""
-    gone = part(s, r)
-    k = left = 0
+def finish_members(s: State, r: int, c: int, now: float) -> int:
+    """Finish those of a crowd who have got their last token, in the order of the running list; how many."""
+    crowd, gone = s.crowd[r, c], part(s, r, c)
+    k, left = crowd.base, 0
     while left < gone:
         i = s.running[r, k]
         k += 1
         if s.request[i].done == s.request[i].input + s.request[i].output:
             finish(s, r, i, now)
             left += 1
+        elif crowd.base > 0:
+            s.running[r, k - 1 - left] = i
+    if gone > 0 and crowd.base > 0:
+        close_ranks(s, r, c, k, gone)
     return gone
+
+
+def close_ranks(s: State, r: int, c: int, k: int, gone: int) -> None:
+    """Those behind the k-th place of a crew move up by the number of those who are gone."""
+    replica, crowd = s.replica[r], s.crowd[r, c]
+    for j in range(k, crowd.base + crowd.size):
+        s.running[r, j - gone] = s.running[r, j]
+    crowd.size -= gone
+    replica.apart -= gone
+    replica.running -= gone
 
 
 def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
@@ -468,6 +490,7 @@ def close(s: State) -> None:
             flight.steps -= 1 if flight.end_s > now else 0
             if flight.steps > 0:
                 complete(s, r, after(flight, flight.steps))
-        catch_up_all(s, r)
+        for c in range(s.pool[replica.pool].stages):
+            catch_up_all(s, r, c)
         tick(s, r, max(now, replica.seen_s))
     clock.now_s = now

@@ -55,8 +55,8 @@ def count(s: State, r: int, flight: Any, seats: Any, window: int) -> None:
     """Fill the counts of a flight that its price rests on."""
     decodes = context = in_window = chunks = chunk_tokens = cached = pairs = window_pairs = 0
     if flight.crowd > 0:
-        replica = s.replica[r]
-        decodes, context, in_window = replica.crowd, replica.crowd_context, replica.crowd_window
+        crowd = s.crowd[r, flight.crew]
+        decodes, context, in_window = crowd.size, crowd.context, crowd.window
     for k in range(flight.requests):
         new, done = seats[k].tokens, s.request[seats[k].request].done
         if new == 0:
@@ -133,7 +133,7 @@ def affine(s: State, r: int, slot: int, most: int) -> tuple[int, float]:
     if pool.cost_kind != STEP_COST:
         mean = flight.context // n
         return min(most, pool.bucket * ((mean + pool.bucket - 1) // pool.bucket) - mean + 1), 0.0
-    inside = s.replica[r].crowd_inside
+    inside = s.crowd[r, 0].inside
     if pool.window > 0:
         for k in range(flight.requests):
             room = pool.window - s.request[seats[k].request].done

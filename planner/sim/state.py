@@ -48,6 +48,8 @@ REQUEST = np.dtype(
         ("links", "i8"),
         ("shared", "i8"),  # leading links that it shares with whoever comes
         ("borrowed", "i8"),  # while it waits: cached tokens that others use anyway, so that they take no blocks
+        ("place", "i8"),  # in the order in which requests began to run here
+        ("crew", "i8"),  # 1 + its crew in a pipeline, 0 = none
         ("joined", "i8"),  # of a member of a crowd: step of the crowd at which its record was up to date
         ("grows", "i8"),  # and whether it will take more blocks
         # what happened
@@ -73,17 +75,11 @@ REPLICA = np.dtype(
         ("formation_actor", "i8"),
         ("kv_blocks", "i8"),
         ("free_blocks", "i8"),
-        ("running", "i8"),  # length of its row in State.running
-        ("crowd", "i8"),  # the first of them that are members of the crowd; the next are about these, see `crowd`
-        ("crowd_step", "i8"),  # steps that the crowd has made, and when the last one ended
-        ("crowd_s", "f8"),
-        ("crowd_context", "i8"),  # sums over the members of the tokens known, and of them in the window
-        ("crowd_window", "i8"),
-        ("crowd_inside", "i8"),  # members whose window is not full
-        ("growers", "i8"),  # members that will take more blocks
+        ("running", "i8"),  # length of its row in State.running, those apart included
+        ("crowd", "i8"),  # the first of them that are members of the crowd, on one stage
+        ("apart", "i8"),  # who runs but stands in a crew, not in that row
+        ("places", "i8"),  # of who has run so far
         ("unsorted", "i8"),  # somebody behind the crowd belongs before some of its members
-        ("changes", "i8"),  # lengths of its rows in State.change and State.peak
-        ("peaks", "i8"),
         ("moving", "i8"),  # requests whose KV cache is on its way here
         ("outstanding", "i8"),  # queued, moving or running here
         ("waiting_tokens", "i8"),  # prompts of those queued
@@ -205,7 +201,8 @@ FLIGHT = np.dtype(
         ("first_s", "f8"),  # duration of the first step, and what each further one adds
         ("slope_s", "f8"),
         ("requests", "i8"),  # with seats of their own
-        ("crowd", "i8"),  # members of the crowd that decode too, and for how many steps they hold blocks
+        ("crew", "i8"),  # the crowd that decodes too, its members, and for how many steps they hold blocks
+        ("crowd", "i8"),
         ("held_steps", "i8"),
         ("decodes", "i8"),
         ("context", "i8"),  # sum of the decode contexts in the first step
@@ -222,6 +219,22 @@ EDGE = np.dtype(
     [("source", "i8"), ("target", "i8"), ("bandwidth", "f8"), ("latency_s", "f8"), ("streamed", "i8")], align=True
 )
 SEAT = np.dtype([("request", "i8"), ("tokens", "i8")], align=True)
+CROWD = np.dtype(
+    [
+        ("base", "i8"),  # its members stand in State.running from here on
+        ("size", "i8"),
+        ("flying", "i8"),  # in a micro-batch
+        ("step", "i8"),  # steps that it has made, and when the last one ended
+        ("ended_s", "f8"),
+        ("context", "i8"),  # sums over the members of the tokens known, and of them in the window
+        ("window", "i8"),
+        ("inside", "i8"),  # members whose window is not full
+        ("growers", "i8"),  # members that will take more blocks
+        ("changes", "i8"),  # lengths of its rows in State.change and State.peak
+        ("peaks", "i8"),
+    ],
+    align=True,
+)
 CHANGE = np.dtype([("step", "i8"), ("request", "i8")], align=True)
 PEAK = np.dtype([("step", "i8"), ("gap_s", "f8")], align=True)
 EVENT = np.dtype([("time_s", "f8"), ("winner", "i8")], align=True)
@@ -294,7 +307,7 @@ class State(NamedTuple):
 
     queue [3 R + P]: waiting requests of replica r at r, then the queues that replicas and pools name.
     event [2 x leaves]: a tree over the actors, its root at 1, its leaves last: the first event below a node, and whose.
-    running [R, 3 W]: the running list, then two scratch lists of W for schedulers.
+    running [R, (3 + stages) W]: the running list, two scratch lists of W for schedulers, and the crews of a pipeline.
     batch [R, stages, W]: requests of a micro-batch and the prompt tokens each computes (0 = one decode token).
     decode_price [P, batch], linear_s [P, samples]: StepCost. decode_table, prefill_table: TableCost.
     totals [classes], gap_count [classes, bins]: gaps between tokens. log: flights in order of their ends until it is
@@ -303,9 +316,9 @@ class State(NamedTuple):
     chain: links of all requests. entry [R, entries], bucket [R, buckets], shelf [R, tiers] (idle entries, the one to go
     first at its head), tier [P, tiers]: prefix caches; tier 0 is the memory of the accelerators.
     home [P, tasks]: by the first task of a job, the replica that the job keeps to.
-    Of crowds: change [R, 2 W], the heap of steps at which members end or have a full window; grower [R, block tokens],
-    members by the step at which they take blocks; member [R, classes], those that statistics count; peak [R, some],
-    the largest gaps since each step.
+    crowd [R, stages]; change [R, stages, 2 W], the heap of steps at which members end or have a full window; grower
+    [R, stages, block tokens], members by the step at which they take blocks; member [R, stages, classes], those that
+    statistics count; peak [R, stages, some], the largest gaps since each step.
     """
 
     request: Any
@@ -335,6 +348,7 @@ class State(NamedTuple):
     shelf: Any
     tier: Any
     home: Any
+    crowd: Any
     change: Any
     grower: Any
     member: Any

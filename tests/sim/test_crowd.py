@@ -75,18 +75,36 @@ def test_a_crowd_makes_room_for_who_goes_first(world: Any, kv_blocks: int) -> No
     assert_equal(*(simulate(place, kinds, requests, skip=skip) for skip in (True, False)))
 
 
+@pytest.mark.parametrize("scheduler", ["vllm_v1", "trtllm", "trtllm_max_utilization"])
+@pytest.mark.parametrize("stages", [2, 4])
+@pytest.mark.parametrize(("kv_blocks", "window", "budget"), [(4096, 0, 2048), (300, 0, 2048), (4096, 300, 60)])
+def test_the_crews_of_a_pipeline_are_their_members(
+    world: Any, scheduler: str, stages: int, kv_blocks: int, window: int, budget: int
+) -> None:
+    kinds = {
+        "all": replica_of(
+            world, scheduler, kv_blocks=kv_blocks, window=window, max_seqs=48, stages=stages, hop_s=1e-4,
+            max_tokens_per_step=budget,
+        )
+    }  # fmt: skip
+    place = world.one_pool(classes=("chat", "code"))
+    for concurrency in (0, 40):
+        requests = busy(world, stages + kv_blocks, concurrency)
+        assert_equal(*(simulate(place, kinds, requests, warmup=0.1, skip=skip) for skip in (True, False)))
+
+
 def test_preemption_meets_crowds(world: Any) -> None:
     """With so few blocks the crowd disperses and gathers again: else the test above would prove less than it says."""
     kinds = {"all": replica_of(world, "vllm_v1", kv_blocks=260, max_seqs=48)}
     s = built(world.one_pool(classes=("chat", "code")), kinds, busy(world, 7), 0)
     s.clock["skip"] = 1
     kernel.run(s)
-    assert s.replica[0]["crowd_step"] > 0.5 * s.replica[0]["steps"]
+    assert s.crowd[0, 0]["step"] > 0.5 * s.replica[0]["steps"]
     assert s.replica[0]["preemptions"] > 10
     assert not s.member.any()
     assert not s.grower.any()
-    for name in ("crowd", "crowd_context", "crowd_window", "crowd_inside", "growers", "changes"):
-        assert s.replica[0][name] == 0, name
+    for name in ("size", "context", "window", "inside", "growers", "changes"):
+        assert s.crowd[0, 0][name] == 0, name
 
 
 def test_members_of_a_decode_pool_come_over_a_link(world: Any) -> None:

@@ -18,8 +18,10 @@ def least_kv(s: State, p: int, i: int) -> int:
 def held(s: State, r: int, now: float) -> int:
     """Tokens of who runs on replica r, what steps taken together have made so far included, and of who waits."""
     replica = s.replica[r]
-    tokens = replica.waiting_tokens + replica.crowd_context
-    for k in range(replica.crowd, replica.running):
+    tokens = replica.waiting_tokens
+    for c in range(s.pool[replica.pool].stages):
+        tokens += s.crowd[r, c].context
+    for k in range(replica.crowd, replica.running - replica.apart):
         tokens += s.request[s.running[r, k]].done
     if replica.flights > 0:
         flight = s.flight[r, replica.oldest]

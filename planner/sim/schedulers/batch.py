@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from planner.sim.crews import last_of_all, listed
 from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, holds, preempt, whole_life
 from planner.sim.schedulers.balance import held_back
 from planner.sim.state import State
@@ -17,12 +18,14 @@ class Policy(NamedTuple):
 
     hold: CHUNK, PROMPT or LIFE, for `enter_in_order`. budgeted: the tokens of a step are limited. crowds: it seats the
     crowd with `seat_crowd` and then those behind it; without, everybody is seated one by one, which takes longer.
+    crews: in a pipeline, `seat_crew`.
     """
 
     branch: int
     hold: int = CHUNK
     budgeted: bool = True
     crowds: bool = False
+    crews: bool = False
 
 
 def add(s: State, r: int, slot: int, n: int, i: int, tokens: int) -> int:
@@ -57,8 +60,8 @@ def make_room(s: State, r: int, k: int, tokens: int) -> bool:
     if holds(s.pool[replica.pool], s.request[i], tokens):
         return True
     while not grow(replica, s.request[i], blocks_of(s.pool[replica.pool], tokens)):
-        last = s.running[r, replica.running - 1]
-        if s.request[last].in_flight:
+        last = s.running[r, listed(s, r) - 1]
+        if s.request[last].in_flight or (replica.apart > 0 and not last_of_all(s, r, last)):
             return False
         replica.running -= 1
         preempt(s, r, last)

@@ -8,4 +8,4 @@ from __future__ import annotations
 
 from planner.sim.schedulers.batch import LIFE, Policy
 
-ORCA = Policy(branch=0, hold=LIFE, budgeted=False, crowds=True)
+ORCA = Policy(branch=0, hold=LIFE, budgeted=False, crowds=True, crews=True)

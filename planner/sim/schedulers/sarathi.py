@@ -7,7 +7,7 @@ as [not in the batch, by arrival] + [batch]. One pipeline stage.
 
 from __future__ import annotations
 
-from planner.sim.crowd import disperse, seat_crowd
+from planner.sim.crowd import scatter, seat_crowd
 from planner.sim.kvcache import admit, blocks_of, candidate, fits, grow, holds, preempt
 from planner.sim.schedulers.batch import add
 from planner.sim.state import State
@@ -18,7 +18,7 @@ def sarathi(s: State, r: int, slot: int, now: float) -> int:
     replica, width = s.replica[r], s.batch.shape[2]
     budget = s.pool[replica.pool].max_tokens
     if not order_stays(s, r, budget):
-        disperse(s, r)
+        scatter(s, r)
     crowd = seat_crowd(s, r, slot)
     n, aside, first, last = decodes(s, r, slot, crowd)
     tokens, left_out = crowd + n, crowd

@@ -10,7 +10,7 @@ prompt are taken at once. Not modelled: the order by longest cached prefix, chun
 
 from __future__ import annotations
 
-from planner.sim.crowd import catch_up_all, disperse, growth, seat_crowd
+from planner.sim.crowd import catch_up_all, growth, scatter, seat_crowd
 from planner.sim.kvcache import admit, blocks_of, candidate, compact, fits, grow, retract
 from planner.sim.schedulers.batch import add, decode_share, next_chunk
 from planner.sim.schedulers.prefill_first import unfinished_prompts
@@ -79,7 +79,7 @@ def free_tokens(s: State, r: int) -> float:
     """Tokens of KV cache that are free and not expected to be needed by those who run."""
     replica = s.replica[r]
     left, share = 0, ratio(s, r)
-    catch_up_all(s, r)
+    catch_up_all(s, r, 0)
     for k in range(replica.running):
         left += tokens_left(s, s.running[r, k])
     return float(replica.free_blocks * s.pool[replica.pool].block_tokens - left * share)
@@ -119,8 +119,8 @@ def decode_or_retract(s: State, r: int, slot: int, n: int) -> int:
     if replica.running < replica.seen_running:
         replica.full = 0
         replica.again = s.queue[r].length > 0
-    if growth(s, r, 0, 1) + blocks_short(s, r) > replica.free_blocks:
-        disperse(s, r)
+    if growth(s, r, 0, 0, 1) + blocks_short(s, r) > replica.free_blocks:
+        scatter(s, r)
     while blocks_short(s, r) > replica.free_blocks and retract_one(s, r):
         replica.full = 0
     share, decodes = decode_share(s, r), 0

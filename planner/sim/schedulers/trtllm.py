@@ -12,5 +12,5 @@ from __future__ import annotations
 
 from planner.sim.schedulers.batch import LIFE, PROMPT, Policy
 
-TRTLLM = Policy(branch=0, hold=LIFE, crowds=True)
-TRTLLM_MAX_UTILIZATION = Policy(branch=0, hold=PROMPT, crowds=True)
+TRTLLM = Policy(branch=0, hold=LIFE, crowds=True, crews=True)
+TRTLLM_MAX_UTILIZATION = Policy(branch=0, hold=PROMPT, crowds=True, crews=True)

@@ -10,21 +10,23 @@ policy with other numbers.
 
 from __future__ import annotations
 
-from planner.sim.crowd import disperse, seat_crowd
+from planner.sim.crews import listed, seat_crew
+from planner.sim.crowd import scatter, seat_crowd
 from planner.sim.schedulers.batch import CHUNK, Policy, add, decode_share, enter_in_order, make_room, next_chunk
 from planner.sim.state import State
 
-VLLM_V1 = Policy(branch=0, hold=CHUNK, crowds=True)
+VLLM_V1 = Policy(branch=0, hold=CHUNK, crowds=True, crews=True)
 
 
 def vllm_v1(s: State, r: int, slot: int, now: float) -> int:
     """Fill the batch; the number of requests in it."""
     replica = s.replica[r]
     pool, share = s.pool[replica.pool], decode_share(s, r)
-    n, decodes, budget = 0, 0, pool.max_tokens
-    k = seat_crowd(s, r, slot) if replica.crowd <= budget else disperse(s, r)
-    budget -= k
-    while k < replica.running and budget > 0:
+    if replica.crowd > pool.max_tokens:
+        scatter(s, r)
+    decodes = seat_crowd(s, r, slot) if pool.stages == 1 else seat_crew(s, r, slot)
+    n, k, budget = 0, replica.crowd, pool.max_tokens - decodes
+    while k < listed(s, r) and budget > 0:
         i = s.running[r, k]
         request = s.request[i]
         k += 1
