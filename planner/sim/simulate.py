@@ -127,8 +127,8 @@ def simulate(
     with (requests finished, requests that can finish), ends the run by False; the warm-up is then a share of those
     that had arrived, except for gaps between tokens. Raises BadInput for a deployment that cannot serve the requests.
     """
-    outside = outside_of(deployment, replicas)
     s = ready(deployment, replicas, requests, seed=seed, warmup=warmup, rules=rules, skip=skip)
+    outside = outside_of(deployment, replicas)
     clock = s.clock[0]
     clock["horizon_s"] = math.inf if horizon_s is None else horizon_s
     if log:
