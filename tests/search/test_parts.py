@@ -52,7 +52,7 @@ def test_at_any_prices_the_parts_bound_the_whole(seed: int) -> None:
     for at in (prices, np.zeros(len(program.rows))):
         cut = parted(program, program.goals[0], list(at))
         assert len(cut.parts) >= 2
-        solved = [solver._solved(part)[0] for part in cut.parts]
+        solved = [solver._solved(solver.PART, part)[0] for part in cut.parts]
         assert best is None or cut.bound(solved) <= best[0] * program.goals[0].scale * (1 + 1e-9)
 
 
