@@ -27,6 +27,7 @@ from planner.sim import (
     crews,
     crowd,
     events,
+    finish,
     flights,
     gaps,
     kvcache,
@@ -118,7 +119,7 @@ def compiled_loop(layout: Layout) -> Loop:
 def modules() -> list[ModuleType]:
     """Every module whose functions run compiled, schedulers and routers included."""
     found = [state, events, flights, gaps, blocks, crowd, crews, prefixes, kvcache, pricing, transfer]
-    found += [tasks, service, loop]
+    found += [tasks, service, finish, loop]
     for package in (schedulers, routers):
         found.append(package)
         found += [sys.modules[f"{package.__name__}.{info.name}"] for info in pkgutil.iter_modules(package.__path__)]

@@ -14,19 +14,19 @@ from typing import Any
 
 from planner.sim.blocks import take
 from planner.sim.crews import muster
-from planner.sim.crowd import advance, catch_up_all, growth, join, next_change, part
+from planner.sim.crowd import advance, catch_up_all, growth, join, next_change
 from planner.sim.events import forms, next_actor, set_event, time_of, wake
+from planner.sim.finish import finish, finish_members, judge_start
 from planner.sim.flights import after, steps_until
 from planner.sim.gaps import gap_bin, record_gap, record_ramp
 from planner.sim.kvcache import blocks_of, compact, grow, holds
-from planner.sim.prefixes import leave, let_go
+from planner.sim.prefixes import leave
 from planner.sim.pricing import affine, price
 from planner.sim.routers import choose_replica
 from planner.sim.schedulers import form_batch
 from planner.sim.schedulers.balance import balance_left
 from planner.sim.service import serve, served, spend
 from planner.sim.state import (
-    FINISHED,
     NOBODY,
     REJECTED,
     RUNNING,
@@ -38,7 +38,7 @@ from planner.sim.state import (
     push_front,
     tick,
 )
-from planner.sim.tasks import ended, pop_due, push_due, start, start_next
+from planner.sim.tasks import pop_due, push_due, start, start_next
 from planner.sim.transfer import end_copy, hand_over, pull
 
 FOREVER = 1 << 60
@@ -356,33 +356,6 @@ def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
     return gone
 
 
-def finish_members(s: State, r: int, c: int, now: float) -> int:
-    """Finish those of a crowd who have got their last token, in the order of the running list; how many."""
-    crowd, gone = s.crowd[r, c], part(s, r, c)
-    k, left = crowd.base, 0
-    while left < gone:
-        i = s.running[r, k]
-        k += 1
-        if s.request[i].done == s.request[i].input + s.request[i].output:
-            finish(s, r, i, now)
-            left += 1
-        elif crowd.base > 0:
-            s.running[r, k - 1 - left] = i
-    if gone > 0 and crowd.base > 0:
-        close_ranks(s, r, c, k, gone)
-    return gone
-
-
-def close_ranks(s: State, r: int, c: int, k: int, gone: int) -> None:
-    """Those behind the k-th place of a crew move up by the number of those who are gone."""
-    replica, crowd = s.replica[r], s.crowd[r, c]
-    for j in range(k, crowd.base + crowd.size):
-        s.running[r, j - gone] = s.running[r, j]
-    crowd.size -= gone
-    replica.apart -= gone
-    replica.running -= gone
-
-
 def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
     """Prompt chunks of a flight; the last chunk of a prompt yields a token. How many requests left the replica."""
     flight, seats, gone = s.flight[r, slot], s.batch[r, slot], 0
@@ -415,56 +388,6 @@ def prompt_tokens(s: State, r: int, slot: int, now: float) -> int:
             pull(s, target, now)
             gone += 1
     return gone
-
-
-def finish(s: State, r: int, i: int, now: float) -> None:
-    """The last token of request i is out."""
-    request, replica = s.request[i], s.replica[r]
-    request.finish_s = now
-    request.state = FINISHED
-    s.clock[0].finished += 1
-    replica.outstanding -= 1
-    leave(s, r, i, request.done - 1)
-    let_go(s, r, i)
-    if i >= s.clock[0].measured_from:
-        judge(s, request)
-    if s.task.shape[0] > 0:
-        ended(s, i, now)
-    else:
-        start_next(s, now)
-
-
-def judge_start(s: State, request: Any) -> None:
-    """Rules about first tokens alone are judged when those come, so that a run that breaks them ends sooner."""
-    for k in range(s.rule.shape[0]):
-        rule = s.rule[k]
-        late = starts_only(rule) and request.first_token_s - request.arrival_s > rule.ttft_s
-        if late and rule.class_index == request.class_index:
-            count_break(s, rule)
-
-
-def starts_only(rule: Any) -> bool:
-    """Whether a rule limits nothing but the time to the first token."""
-    return bool(rule.tpot_s == math.inf and rule.itl_s == math.inf and rule.e2e_s == math.inf)
-
-
-def count_break(s: State, rule: Any) -> None:
-    """Stop when a rule is broken more often than its statistic allows."""
-    rule.broken += 1
-    if rule.broken > rule.allowed:
-        s.clock[0].stopped = 1
-
-
-def judge(s: State, request: Any) -> None:
-    """Count the rules that a finished request broke, but those about its first token alone."""
-    wait = request.first_token_s - request.arrival_s
-    whole = request.finish_s - request.arrival_s
-    spread = (whole - wait) / (request.output - 1) if request.output > 1 else 0.0
-    for k in range(s.rule.shape[0]):
-        rule = s.rule[k]
-        slow = wait > rule.ttft_s or whole > rule.e2e_s or spread > rule.tpot_s or request.largest_gap_s > rule.itl_s
-        if slow and rule.class_index == request.class_index and not starts_only(rule):
-            count_break(s, rule)
 
 
 def copied(s: State, source: int, now: float) -> None:
