@@ -114,7 +114,7 @@ def vidur() -> Iterator[Line]:
     from test_vidur_oracle import case_of
 
     case = case_of("sarathi_10k")
-    seconds, _ = best(case.run)
+    seconds, _ = best(case.run, 15)
     yield Line(
         "10,000 chats, one replica, chunked prefill (Vidur's tables)",
         "ms",

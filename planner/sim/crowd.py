@@ -151,9 +151,9 @@ def next_change(s: State, r: int, c: int) -> int:
     return int(s.change[r, c, 0].step - s.crowd[r, c].step)
 
 
-def part(s: State, r: int, c: int) -> int:
-    """Count out those who ended with the last step; how many. Their records are up to date; they stay in the list."""
-    crowd, gone = s.crowd[r, c], 0
+def part(s: State, r: int, c: int) -> tuple[int, int]:
+    """Count out those who ended with the last step: (how many, one of them). They stay in the list."""
+    crowd, gone, last = s.crowd[r, c], 0, NOBODY
     window = s.pool[s.replica[r].pool].window
     while crowd.changes > 0 and s.change[r, c, 0].step <= crowd.step:
         step = s.change[r, c, 0].step
@@ -169,8 +169,8 @@ def part(s: State, r: int, c: int) -> int:
         inside = request.done - 1 <= window
         crowd.inside -= inside
         crowd.window -= request.done if inside else window
-        gone += 1
-    return gone
+        gone, last = gone + 1, i
+    return gone, last
 
 
 def catch_up(s: State, r: int, c: int, i: int) -> None:

@@ -12,30 +12,30 @@ from planner.sim.tasks import ended, start_next
 
 
 def finish_members(s: State, r: int, c: int, now: float) -> int:
-    """Finish those of a crowd who have got their last token, in the order of the running list; how many."""
-    crowd, gone = s.crowd[r, c], part(s, r, c)
+    """Finish those of a crowd who have got their last token, and take them out of its list, in order; how many."""
+    replica, crowd = s.replica[r], s.crowd[r, c]
+    gone, one = part(s, r, c)
+    if gone == 0:
+        return 0
     k, left = crowd.base, 0
     while left < gone:
         i = s.running[r, k]
         k += 1
-        if s.request[i].done == s.request[i].input + s.request[i].output:
+        if i == one or (gone > 1 and s.request[i].done == s.request[i].input + s.request[i].output):
             finish(s, r, i, now)
             left += 1
-        elif crowd.base > 0:
+        else:
             s.running[r, k - 1 - left] = i
-    if gone > 0 and crowd.base > 0:
-        close_ranks(s, r, c, k, gone)
-    return gone
-
-
-def close_ranks(s: State, r: int, c: int, k: int, gone: int) -> None:
-    """Those behind the k-th place of a crew move up by the number of those who are gone."""
-    replica, crowd = s.replica[r], s.crowd[r, c]
-    for j in range(k, crowd.base + crowd.size):
+    end = crowd.base + crowd.size if crowd.base > 0 else replica.running
+    for j in range(k, end):
         s.running[r, j - gone] = s.running[r, j]
     crowd.size -= gone
-    replica.apart -= gone
     replica.running -= gone
+    if crowd.base > 0:
+        replica.apart -= gone
+    else:
+        replica.crowd -= gone
+    return int(gone)
 
 
 def finish(s: State, r: int, i: int, now: float) -> None:

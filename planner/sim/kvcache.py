@@ -133,15 +133,10 @@ def release(s: State, r: int, i: int) -> None:
 
 def compact(s: State, r: int) -> None:
     """Drop requests that left from the running list, keeping the order."""
-    replica, n, left = s.replica[r], 0, 0
+    replica, n = s.replica[r], 0
     for k in range(replica.running - replica.apart):
         i = s.running[r, k]
         if s.request[i].state == RUNNING:
             s.running[r, n] = i
             n += 1
-        elif k < replica.crowd:
-            left += 1
-    if left > 0:
-        replica.crowd -= left
-        s.crowd[r, 0].size -= left
     replica.running = n + replica.apart

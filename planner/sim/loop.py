@@ -262,16 +262,16 @@ def complete(s: State, r: int, now: float) -> None:
     settle(s, r, slot, now)
     account(replica, s.flight[r, slot], now)
     log(s, r, slot, now)
-    gone = decode_tokens(s, r, slot, now) + prompt_tokens(s, r, slot, now)
-    if s.flight[r, slot].crowd > 0:
-        s.crowd[r, s.flight[r, slot].crew].flying = 0
     together = s.flight[r, slot].crowd == replica.crowd
+    members = crowd_tokens(s, r, slot, now)
+    loose = decode_tokens(s, r, slot, now) + prompt_tokens(s, r, slot, now)
     replica.flights -= 1
     replica.oldest = (slot + 1) % s.pool[replica.pool].stages
     following = s.flight[r, replica.oldest].end_s if replica.flights > 0 else math.inf
     set_event(s, replica.completion_actor, following)
-    if gone > 0:
+    if loose > 0:
         compact(s, r)
+    if members + loose > 0:
         pull(s, r, now)
     pool = s.pool[replica.pool]
     if pool.crowds and pool.stages > 1:
@@ -320,18 +320,25 @@ def log(s: State, r: int, slot: int, now: float) -> None:
     row.waiting, row.free_blocks = s.queue[r].length, replica.free_blocks
 
 
+def crowd_tokens(s: State, r: int, slot: int, now: float) -> int:
+    """Tokens of the crowd of a flight; how many of its members ended."""
+    flight = s.flight[r, slot]
+    for c in range(s.totals.shape[0]):
+        s.totals[c].tally = 0
+    if flight.crowd == 0:
+        return 0
+    s.crowd[r, flight.crew].flying = 0
+    advance(s, r, flight, now if flight.steps == 1 else after(flight, 1), now)
+    return finish_members(s, r, flight.crew, now)
+
+
 def decode_tokens(s: State, r: int, slot: int, now: float) -> int:
-    """Tokens of the decodes of a flight; how many requests ended."""
+    """Tokens of the decodes of a flight with seats of their own; how many requests ended."""
     flight, seats, measured_from = s.flight[r, slot], s.batch[r, slot], s.clock[0].measured_from
     steps = flight.steps
     first_end = now if steps == 1 else after(flight, 1)
     last_gap_s = flight.first_s + flight.slope_s * (steps - 1)
-    for c in range(s.totals.shape[0]):
-        s.totals[c].tally = 0
     gone, b, latest_s = 0, 0, -1.0  # most of a batch have the same gap, and so the same bin
-    if flight.crowd > 0:
-        advance(s, r, flight, first_end, now)
-        gone = finish_members(s, r, flight.crew, now)
     for k in range(flight.requests):
         if seats[k].tokens > 0:
             continue
