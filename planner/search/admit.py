@@ -38,6 +38,11 @@ def admit(candidates: Iterable[Candidate], setting: Setting) -> Iterator[Candida
             yield Refused(rule, pools, i, setting) if rule else pools[i]
 
 
+def count_of(judged: Iterable[Candidate | Refused]) -> int:
+    """How many are not refused."""
+    return sum(isinstance(one, Candidate) for one in judged)
+
+
 def _arrays(candidates: Iterable[Candidate]) -> Iterator[Pools]:
     for _, alike in groupby(candidates, key=lambda c: (c.model, c.site)):
         yield pools_of(list(alike))

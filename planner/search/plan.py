@@ -8,7 +8,7 @@ from pathlib import Path
 
 from planner import __version__
 from planner.catalog import Catalog, ResolvedScenario
-from planner.search.admit import admit
+from planner.search.admit import admit, count_of
 from planner.search.beyond import look_beyond, with_beyond
 from planner.search.choose import choose
 from planner.search.demand import require_plain
@@ -47,7 +47,7 @@ def plan(
     tell = progress or (lambda done, total, what: None)
     pools = enumerate_pools(setting)
     admitted = tuple(admit(pools, setting))
-    with open_workers(engine, jobs, len(admitted)) as workers, open_journal(journal, owner_of(setting)) as kept:
+    with open_workers(engine, jobs, count_of(admitted)) as workers, open_journal(journal, owner_of(setting)) as kept:
         columns = evaluate(admitted, setting, workers, kept, tell, late)
         wider = look_beyond(setting, workers, kept, tell, late)
     choice = choose(columns, setting, tell)
