@@ -94,7 +94,10 @@ def test_workers_with_other_code_are_refused(local: Executor, monkeypatch: pytes
 
 @needs_ray
 def test_a_search_on_ray_finds_what_it_finds_here(local: Executor, small: Callable[..., Setting]) -> None:
-    assert found_by(local, small()) == found_by(Serial(), small())
+    one, other = found_by(local, small()), found_by(Serial(), small())
+    assert one.found == other.found
+    assert len(one.found) > 1
+    assert [(r.rule, r.candidate) for r in one.refused] == [(r.rule, r.candidate) for r in other.refused]
 
 
 def found_by(workers: Executor, setting: Setting) -> Evaluation:
