@@ -66,6 +66,21 @@ def test_check_stands_and_then_does_not(planned, serveplan_in) -> None:
     assert serveplan_in(folder, "check", "plan.json", "--quiet").returncode == 0
 
 
+def test_check_by_a_scenario_goes_by_its_tolerances(planned, serveplan_in) -> None:
+    """A plan that carries loose tolerances of its own gains nothing by them."""
+    folder, _ = planned
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["scenario"]["check"] = {"usd_per_hour": 0.9, "metrics": 0.9}
+    plan["bill"]["usd_per_hour"] *= 1.5
+    (folder / "loose.json").write_text(json.dumps(plan))
+    for more in ([], ["--scenario", "tiny.yaml"]):
+        assert serveplan_in(folder, "check", "loose.json", "--quiet", *more).returncode == 1
+    assert serveplan_in(folder, "check", "plan.json", "--quiet", "--scenario", "tiny.yaml").returncode == 0
+    missing = serveplan_in(folder, "check", "plan.json", "--scenario", "none.yaml")
+    assert missing.returncode == 2
+    assert "none.yaml: no such file" in missing.stderr
+
+
 def test_simulate_serves_the_planned_deployment(planned, serveplan_in) -> None:
     folder, _ = planned
     ended = serveplan_in(folder, "simulate", "tiny.yaml", "--plan", "plan.json", "--json")

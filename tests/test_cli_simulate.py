@@ -89,6 +89,12 @@ def test_overload_is_said(folder: Path, serveplan_in) -> None:
     assert "TTFT    ≥" in done.stdout
 
 
+def test_more_periods_than_anybody_reads_are_refused(folder: Path, serveplan_in) -> None:
+    done = serveplan_in(folder, "simulate", "tiny.yaml", "--deployment", "one.yaml", "--period=1 us")
+    assert done.returncode == 2
+    assert "take at least" in done.stderr
+
+
 @pytest.mark.parametrize("period", ["1", "-1 h", "0 s", "soon"])
 def test_a_period_needs_a_unit(folder: Path, serveplan_in, period: str) -> None:
     done = serveplan_in(folder, "simulate", "tiny.yaml", "--deployment", "one.yaml", f"--period={period}")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from planner.catalog import Catalog, load_scenario
@@ -45,11 +44,11 @@ def test_the_worked_example_prints_what_it_says(root: Path, tmp_path: Path) -> N
         assert [line for line in lines if line not in shown] == [], command
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_the_lines_for_a_scenario_can_be_read(root: Path, tmp_path: Path, number: int) -> None:
-    fragment = yaml.safe_load(blocks(root, "choosing.md", "yaml")[number])
+def test_the_lines_for_a_scenario_can_be_read(root: Path, tmp_path: Path) -> None:
     whole: dict[str, Any] = yaml.safe_load((root / "scenarios" / "quickstart.yaml").read_text(encoding="utf-8"))
-    path = tmp_path / "asked.yaml"
-    path.write_text(yaml.safe_dump(whole | fragment), encoding="utf-8")
-    asked = load_scenario(path, Catalog.open()).scenario.model_dump()
-    assert {key: asked[key] for key in fragment} != {key: whole.get(key) for key in fragment}
+    shown = [yaml.safe_load(block) for block in blocks(root, "choosing.md", "yaml")]
+    assert len(shown) > 2
+    for fragment in shown:
+        path = tmp_path / "asked.yaml"
+        path.write_text(yaml.safe_dump(whole | fragment), encoding="utf-8")
+        assert set(fragment) <= load_scenario(path, Catalog.open()).scenario.model_fields_set

@@ -1,7 +1,7 @@
 """Masks: which of many candidates each rule is against, as arrays; what it has to say of one, `rules` knows.
 
 A mask is the rule of its name for a whole array at once: 0 = it passes, k = the k-th of its verdicts is against it.
-The two agree on every candidate.
+The two agree on every candidate. A rule without a mask is asked for each candidate, which takes longer.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ def refusals(pools: Pools, setting: Setting) -> list[str]:
     found = np.full(len(pools), "", dtype=object)
     left = np.arange(len(pools))
     for rule in ORDER:
+        if rule not in MASKS:
+            found[left] = [RULES.get(rule)(pools[int(i)], setting).rule for i in left]
+            left = left[found[left] == ""]
+            continue
         against = MASKS[rule](pools.take(left), setting).astype(int) if len(left) else left
         for place, name in enumerate(VERDICTS.get(rule, (rule,)), start=1):
             found[left[against == place]] = name

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from planner.errors import BadInput, Problem
 from planner.perf.energy import joules
 from planner.perf.peaks import mfu_mbu
 from planner.search.confirm import Seen
@@ -19,6 +20,8 @@ from planner.sim.periods import PoolPeriod, pools_by_period
 from planner.spec.deployment import Pool, Service
 
 Scope = Literal["class", "node", "pool", "period"]
+MOST_PERIODS = 10_000
+"""More than anybody reads; each costs a pass over the run."""
 WAITS = ("ttft", "e2e", "queue")
 """Times that grow with the length of the run when it is saturated."""
 STUDENT_T_90 = (
@@ -50,6 +53,7 @@ class Measurement:
 def measurements(setting: Setting, seen: Sequence[Seen], period_s: float | None = None) -> tuple[Measurement, ...]:
     """All of them: classes, nodes of graphs, pools, services; with a period, classes by that of arrival and pools."""
     found: list[Measurement] = []
+    _require_few_periods(seen, period_s)
     for one in seen:
         for name, summary in one.summaries.items():
             found += _of_class("class", name, summary, -1, one.saturated)
@@ -67,6 +71,13 @@ def measurements(setting: Setting, seen: Sequence[Seen], period_s: float | None 
             for number, period in enumerate(periods):
                 found += _of_pool_period(name, period, number)
     return tuple(replace(row, lo=row.value, hi=row.value) for row in found)
+
+
+def _require_few_periods(seen: Sequence[Seen], period_s: float | None) -> None:
+    end_s = max((one.run.end_s for one in seen), default=0.0)
+    if period_s and end_s > MOST_PERIODS * period_s:
+        what = f"--period: {end_s:,.0f} s in periods of {period_s:g} s are more than {MOST_PERIODS:,}"
+        raise BadInput(Problem(what, hint=f"take at least {end_s / MOST_PERIODS:.2g} s"))
 
 
 def _of_class(scope: Scope, name: str, found: ClassSummary, period: int, saturated: bool) -> Iterator[Measurement]:

@@ -124,9 +124,12 @@ def read(file: Path) -> Code | None:
 def write(file: Path, code: Code) -> None:
     """Keep the code, whole or not at all; a full disk costs the next process a compilation, nothing else."""
     beside = file.with_name(f"{file.name}.{os.getpid()}")
-    with suppress(OSError):
+    try:
         beside.write_bytes(b"\n".join((code.symbol.encode(), _digest(code.machine), code.machine)))
         beside.replace(file)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _digest(machine: bytes) -> bytes:

@@ -260,6 +260,17 @@ class Scenario(Frozen):
             for place, region in enumerate(one.regions):
                 if region not in regions:
                     yield ("classes", index, "regions", place), f"no node of the fleet stands in {region!r}"
+        yield from self._goal_mistakes()
+        for index in twice(one.name for one in self.classes):
+            yield ("classes", index, "name"), f"another class is called {self.classes[index].name!r} too"
+        for index in twice(nodes):
+            key = "name" if self.fleet.nodes[index].name else "node"
+            yield ("fleet", "nodes", index, key), f"another entry is called {nodes[index]!r} too - give each a `name`"
+        for path, listed in self._lists():
+            yield from (((*path, index), "is listed twice") for index in twice(listed))
+
+    def _goal_mistakes(self) -> Iterator[tuple[Path, str]]:
+        """Goals that cannot stand where they stand."""
         if self.pareto is not None and self.pareto.goals[0] == self.pareto.goals[1]:
             yield ("pareto", "goals"), "must be two different goals"
         if self.pareto is not None and "goodput" in self.pareto.goals:
@@ -272,13 +283,6 @@ class Scenario(Frozen):
                     ("objective", index),
                     f"{goal} cannot come before goodput - put it after, or {PER_TOKEN[goal]} first",
                 )
-        for index in twice(one.name for one in self.classes):
-            yield ("classes", index, "name"), f"another class is called {self.classes[index].name!r} too"
-        for index in twice(nodes):
-            key = "name" if self.fleet.nodes[index].name else "node"
-            yield ("fleet", "nodes", index, key), f"another entry is called {nodes[index]!r} too - give each a `name`"
-        for path, listed in self._lists():
-            yield from (((*path, index), "is listed twice") for index in twice(listed))
 
     def _lists(self) -> Iterator[tuple[Path, Sequence[object]]]:
         """Lists in which a repeated entry is a slip."""

@@ -85,3 +85,16 @@ def test_arrays_hold_the_candidates(small: Callable[..., Setting]) -> None:
         each = [pools[i] for i in range(len(pools))]
         again = pools_of(each)
         assert [again[i] for i in range(len(again))] == each
+
+
+def test_a_rule_without_a_mask_judges_one_by_one(
+    small: Callable[..., Setting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who adds a rule need not add a mask."""
+    setting = small(models=MOE, search=ODD)
+    space, masked = some(setting), [rule for rule in ORDER if rule in ("heads", "memory")]
+    expected = at_once(space, setting)
+    for rule in masked:
+        monkeypatch.delitem(MASKS, rule)
+    assert at_once(space, setting) == expected
+    assert {"heads", "kv-fits"} & set(expected)

@@ -28,6 +28,18 @@ def test_on_one_rank_it_changes_no_bit(world: Any) -> None:
         assert np.array_equal(getattr(plain, name), getattr(neutral, name))
 
 
+def test_more_ranks_than_a_word_has_bits(world: Any) -> None:
+    """Compiled and plain agree, and prompts do start together."""
+    n, ranks = 400, 100
+    requests = world.some_requests(np.zeros(n), 200, np.arange(n) % 40 + 20, concurrency=150)
+    replica = world.a_replica(
+        scheduler="trtllm", dp=ranks, balance_steps=500, max_seqs=150, kv_blocks=20_000, max_tokens_per_step=10**5
+    )
+    compiled, plain = (simulate(world.one_pool(), {"all": replica}, requests, compiled=one) for one in (True, False))
+    assert np.array_equal(compiled.first_token_s, plain.first_token_s)
+    assert np.isfinite(plain.finish_s).all()
+
+
 def test_nobody_waits_longer_than_said_while_all_decode(world: Any) -> None:
     run = closed(world, balance_steps=STEPS)
     flights = run.log[run.log["end_s"] > 0]

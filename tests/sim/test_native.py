@@ -1,7 +1,9 @@
 """Machine code in a file: found again whole or not at all, and without numba."""
 
+import errno
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,22 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b.replace(b"machine", b"Machine"), lambda b: b""])
-def test_damaged_code_is_not_read(tmp_path: Path, damage: object) -> None:
+def test_damaged_code_is_not_read(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     file = tmp_path / "loop.o"
     write(file, CODE)
-    file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    file.write_bytes(damage(file.read_bytes()))
     assert read(file) is None
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    write(tmp_path / "loop.o", CODE)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_code_is_not_read(tmp_path: Path) -> None:

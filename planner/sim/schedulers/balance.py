@@ -31,13 +31,15 @@ def balance_left(s: State, r: int) -> int:
 
 
 def on_every_rank(s: State, r: int) -> bool:
-    """Whether each rank has a prompt in the queue."""
-    i, seen, ranks, dp = s.queue[r].head, 0, 0, s.pool[s.replica[r].pool].dp
+    """Whether each rank has a prompt in the queue; marked in the first scratch list, since a seat for each is there."""
+    i, ranks, dp, marks = s.queue[r].head, 0, s.pool[s.replica[r].pool].dp, s.batch.shape[2]
+    for rank in range(dp):
+        s.running[r, marks + rank] = 0
     for _ in range(s.queue[r].length):
-        bit = 1 << int(s.request[i].draw_b * dp)
-        ranks += 1 if seen & bit == 0 else 0
+        rank = marks + int(s.request[i].draw_b * dp)
+        ranks += 1 - s.running[r, rank]
+        s.running[r, rank] = 1
         if ranks == dp:
             return True
-        seen |= bit
         i = s.request[i].next
     return False
